@@ -3,13 +3,13 @@ package cmd
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/features/ruby"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/command"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // rubyWarnings warns of the definitions in the Ruby files next to the features, which do not run. It ignores the
@@ -64,7 +64,7 @@ func (s *set) rubyFile(path string) []features.Problem {
 }
 
 // placeholder is a placeholder of ruby.Definition.Sentence.
-var placeholder = regexp.MustCompile(`<[a-z]+(?: \d+)?(?::(int|word))?>`)
+var placeholder = regex.Lazy(`<[a-z]+(?: \d+)?(?::(int|word))?>`)
 
 // replacing returns the sentence of the library that a step means which a Ruby definition matches, or nil.
 func (s *set) replacing(d ruby.Definition) *steps.Definition {

@@ -7,13 +7,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // lookEvery is how often the files are polled. A change counts once the file is the same in two polls.
@@ -70,7 +70,7 @@ type stamp struct {
 	modified time.Time
 }
 
-var atLine = regexp.MustCompile(`:\d+$`)
+var atLine = regex.Lazy(`:\d+$`)
 
 // follow adds the files that a run with these arguments reads. s is nil if they could not be loaded.
 func (w *watched) follow(configuration string, paths []string, s *set) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	gherkin "github.com/cucumber/gherkin/go/v42"
@@ -25,15 +26,21 @@ import (
 // isMarkdown reports whether a file of this name contains Markdown with Gherkin.
 func isMarkdown(name string) bool { return strings.HasSuffix(name, ".feature.md") }
 
-var (
-	markdownHeading   = regexp.MustCompile(`^[ ]{0,3}#{1,6}[ \t]+`)
-	markdownClosing   = regexp.MustCompile(`[ \t]+#+[ \t]*$`)
-	markdownItem      = regexp.MustCompile(`^[ \t]*(?:[*+-]|[0-9]{1,9}[.)])[ \t]+`)
-	markdownRow       = regexp.MustCompile(`^[ \t]{2,5}\|`)
-	markdownDelimiter = regexp.MustCompile(`^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$`)
-	markdownTag       = regexp.MustCompile("`(@[^`]*)`")
-	markdownFence     = regexp.MustCompile("^[ \t]*(`{3,}|~{3,})([^`]*)$")
-)
+// markdownForms are what lines look like in Markdown.
+type markdownForms struct{ heading, closing, item, row, delimiter, tag, fence *regexp.Regexp }
+
+// markdownForm returns the forms, which the first such file compiles.
+var markdownForm = sync.OnceValue(func() *markdownForms {
+	return &markdownForms{
+		heading:   regexp.MustCompile(`^[ ]{0,3}#{1,6}[ \t]+`),
+		closing:   regexp.MustCompile(`[ \t]+#+[ \t]*$`),
+		item:      regexp.MustCompile(`^[ \t]*(?:[*+-]|[0-9]{1,9}[.)])[ \t]+`),
+		row:       regexp.MustCompile(`^[ \t]{2,5}\|`),
+		delimiter: regexp.MustCompile(`^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$`),
+		tag:       regexp.MustCompile("`(@[^`]*)`"),
+		fence:     regexp.MustCompile("^[ \t]*(`{3,}|~{3,})([^`]*)$"),
+	}
+})
 
 // markdown turns Markdown into Gherkin.
 type markdown struct {
@@ -66,7 +73,7 @@ func fromMarkdown(path, text string) (feature string, problems, warnings []Probl
 			i = end
 			continue
 		}
-		fence := markdownFence.FindStringSubmatchIndex(line)
+		fence := markdownForm().fence.FindStringSubmatchIndex(line)
 		if fence == nil {
 			m.out = append(m.out, m.line(line, i+1))
 			continue
@@ -146,15 +153,15 @@ func (m *markdown) line(line string, number int) string {
 		m.named = true
 		return m.first(line)
 	}
-	heading, item := markdownHeading.FindString(line), markdownItem.FindString(line)
+	heading, item := markdownForm().heading.FindString(line), markdownForm().item.FindString(line)
 	switch {
 	case heading != "":
 		return m.heading(line, len(heading), number)
 	case item != "" && m.steps:
 		return m.item(line, len(item), number)
 	case !m.step && !m.examples:
-	case markdownRow.MatchString(line):
-		if m.rows = rows + 1; rows != 1 || !markdownDelimiter.MatchString(line) {
+	case markdownForm().row.MatchString(line):
+		if m.rows = rows + 1; rows != 1 || !markdownForm().delimiter.MatchString(line) {
 			return line
 		}
 	case strings.HasPrefix(text, "|") && directly:
@@ -169,7 +176,7 @@ func (m *markdown) tags(line string) string {
 		return ""
 	}
 	var b strings.Builder
-	for _, at := range markdownTag.FindAllStringSubmatchIndex(line, -1) {
+	for _, at := range markdownForm().tag.FindAllStringSubmatchIndex(line, -1) {
 		pad(&b, line[:at[2]])
 		b.WriteString(line[at[2]:at[3]])
 	}
@@ -196,7 +203,7 @@ func column(line string) int { return len(line) - len(strings.TrimLeft(line, " \
 
 // first converts the first line that is not blank. It names the feature, with or without the keyword.
 func (m *markdown) first(line string) string {
-	text := line[len(markdownHeading.FindString(line)):]
+	text := line[len(markdownForm().heading.FindString(line)):]
 	if text != line {
 		line = line[:len(line)-len(text)] + unclosed(text)
 		text = unclosed(text)
@@ -211,7 +218,7 @@ func (m *markdown) first(line string) string {
 
 // unclosed returns the text of a heading without the "#" that may close it.
 func unclosed(text string) string {
-	return strings.TrimRight(markdownClosing.ReplaceAllString(text, ""), " \t")
+	return strings.TrimRight(markdownForm().closing.ReplaceAllString(text, ""), " \t")
 }
 
 // heading converts a line that begins with "#".

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Rule is the kind of a mistake, as a stable name for programs.
@@ -77,7 +78,12 @@ func inOrder(problems []Problem) []Problem {
 }
 
 // userinfo matches the password in a URL (RFC 3986 section 3.2.1) in a text.
-var userinfo = regexp.MustCompile(`(://[^\s/@:"]*:)[^\s/@"]+@`)
+var userinfo = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(://[^\s/@:"]*:)[^\s/@"]+@`) })
 
 // HidePassword replaces the passwords in URLs, for labels, pages and messages.
-func HidePassword(text string) string { return userinfo.ReplaceAllString(text, "${1}[hidden]@") }
+func HidePassword(text string) string {
+	if !strings.Contains(text, "://") || !strings.Contains(text, "@") {
+		return text // nearly every text: the expression is not even compiled
+	}
+	return userinfo().ReplaceAllString(text, "${1}[hidden]@")
+}

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/regex"
+	"github.com/stepwatch/stepwatch/steps/sentence"
 )
 
 // Kind is a kind of parameter: the meaning of a name in braces in a sentence. The file of its subject registers it.
@@ -55,7 +57,7 @@ type Kind struct {
 	Check func(a Args, i int, known Known) error
 	Rule  features.Rule
 
-	whole *regexp.Regexp // matches a value alone; compiled once, when the kind is registered
+	whole func() *regexp.Regexp // matches a value alone; compiled on first use
 }
 
 // Known is what a Check can compare a value with.
@@ -67,25 +69,29 @@ type Known struct {
 var kinds = make(map[string]*Kind)
 
 // RegisterKind adds a kind of parameter. It is called from init, in any order: only libraries use the kinds. It panics if
-// the name is empty or already used, or if the kind does not match its own sample: these are mistakes in the program.
+// the name is empty or already used, because that is a mistake in the program. NewLibrary finds the other mistakes.
 func RegisterKind(k Kind) {
-	k.whole = regexp.MustCompile("^(?:" + k.group(true) + ")$")
+	k.whole = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("^(?:" + k.group(true) + ")$") })
 	switch _, taken := kinds[k.Name]; {
-	case !kindName.MatchString(k.Name):
+	case strings.IndexFunc(k.Name, func(c rune) bool { return c > 'z' || !sentence.IsWord(byte(c)) }) >= 0 || k.Name == "" || k.Name[0] < 'a':
 		panic(fmt.Sprintf("steps: %q is not a valid name for a kind of parameter", k.Name))
 	case taken:
 		panic(fmt.Sprintf("steps: the kind of parameter {%s} is registered twice", k.Name))
 	case k.Means == "":
 		panic(fmt.Sprintf("steps: the kind of parameter {%s} has no meaning (Means)", k.Name))
-	case k.whole.NumSubexp() != 1:
-		panic(fmt.Sprintf("steps: the pattern of the kind of parameter {%s} has a capturing group", k.Name))
-	case k.Sample != "" && !k.matches(k.Sample):
-		panic(fmt.Sprintf("steps: the sample %q of the kind of parameter {%s} does not match %s", k.Sample, k.Name, k.Pattern))
 	}
 	kinds[k.Name] = &k
 }
 
-var kindName = regexp.MustCompile(`^[a-z]\w*$`)
+// check panics if the kind does not match its own sample, or would confuse the groups of a sentence.
+func (k *Kind) check() {
+	switch {
+	case k.whole().NumSubexp() != 1:
+		panic(fmt.Sprintf("steps: the pattern of the kind of parameter {%s} has a capturing group", k.Name))
+	case k.Sample != "" && !k.matches(k.Sample):
+		panic(fmt.Sprintf("steps: the sample %q of the kind of parameter {%s} does not match %s", k.Sample, k.Name, k.Pattern))
+	}
+}
 
 // Kinds returns all kinds of parameters by name.
 func Kinds() []Kind {
@@ -113,23 +119,31 @@ func (k *Kind) pattern(compat bool) string {
 }
 
 // matches reports whether the kind accepts a value.
-func (k *Kind) matches(value string) bool { return k.whole.MatchString(value) }
+func (k *Kind) matches(value string) bool { return k.whole().MatchString(value) }
 
 // quoted reports whether parameters of the kind are always in double quotes.
 func (k *Kind) quoted() bool { return k.Quote == `"` && !k.Bare }
 
 // withKinds replaces the names in braces in a regular expression with the patterns of their kinds.
 func withKinds(pattern string, compat bool) string {
-	return placeholder.ReplaceAllStringFunc(pattern, func(written string) string {
-		if k, known := kinds[written[1:len(written)-1]]; known {
-			return k.pattern(compat)
+	var b strings.Builder
+	for {
+		before, name, rest, more := sentence.Cut(pattern)
+		b.WriteString(before)
+		if !more {
+			return b.String()
 		}
-		return written // a repetition count or a character class
-	})
+		if k, known := kinds[name]; known {
+			b.WriteString(k.pattern(compat))
+		} else {
+			b.WriteString("{" + name + "}") // a repetition count or a character class
+		}
+		pattern = rest
+	}
 }
 
-// check checks parameter i of a step.
-func (k *Kind) check(a Args, i int, known Known) (features.Rule, error) {
+// checkValue checks parameter i of a step.
+func (k *Kind) checkValue(a Args, i int, known Known) (features.Rule, error) {
 	rule := RuleValue
 	if k == nil || k.Check == nil {
 		return rule, nil

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps/quoted"
+	"github.com/stepwatch/stepwatch/steps/regex"
+	"github.com/stepwatch/stepwatch/steps/sentence"
 )
 
 // Definition is a sentence and its meaning. It is written once, next to the protocol that it belongs to. Everything that
@@ -56,44 +58,45 @@ type Definition struct {
 	// Kinds has the kinds of the parameters if Sentence has no braces with them.
 	Kinds []string
 
-	params   []*Kind               // nil if the kind is unknown
-	patterns []pattern             // of Sentence, then of Also
-	compat   func() []pattern      // the same in a project of cucumber-nagios
-	unquoted func() *regexp.Regexp // matches the sentence if its values lack their quotes; for messages; may be nil
-	raw      bool                  // a team's own Go step: its pattern matches the text as written
-	own      *composed             // the steps of a sentence that an operator defined
+	raw     bool      // a team's own Go step: its pattern matches the text as written
+	own     *composed // the steps of a sentence that an operator defined
+	derived *derived  // of a definition in a library
 }
 
-// pattern is a pattern for the text of a step.
-type pattern struct {
-	text    string
-	opening string                // prefix of every text that it matches
-	matcher func() *regexp.Regexp // compiled on first use: a library has hundreds, a feature uses few
-
-	beginning func() *regexp.Regexp // matches the beginning of a text, up to the end of a word; for messages
+// derived is what a library derives from a definition when a text may mean it: a library has hundreds, and a feature uses few.
+type derived struct {
+	once     sync.Once
+	params   []*Kind                    // nil if the kind is unknown
+	patterns []*sentence.Pattern        // of Sentence, then of Also
+	compat   func() []*sentence.Pattern // the same in a project of cucumber-nagios
+	unquoted func() *regexp.Regexp      // matches the sentence if its values lack their quotes; for messages; may be nil
 }
 
-var placeholder = regexp.MustCompile(`\{(\w+)\}`)
-
-// prepare reads the parameters of the sentence and sets its patterns, which are compiled later.
-func (d *Definition) prepare() error {
-	d.takeFromExample()
-	for _, m := range placeholder.FindAllStringSubmatch(d.Sentence, -1) {
-		k, known := kinds[m[1]]
-		if !known {
-			return fmt.Errorf("sentence %q: unknown kind of parameter {%s}", d.Sentence, m[1])
+// derive returns what the library derives from the definition. It panics if a parameter is of an unknown kind.
+func (d *Definition) derive() *derived {
+	m := d.derived
+	m.once.Do(func() {
+		if m.patterns != nil {
+			return // a team's own definition, or an operator's
 		}
-		d.params = append(d.params, k)
-	}
-	d.patterns = d.read(false)
-	d.compat = sync.OnceValue(func() []pattern { return d.read(true) }) // most projects never need them
-	d.unquoted = d.withoutQuotes()
-	return nil
+		d.takeFromExample()
+		for _, name, rest, more := sentence.Cut(d.Sentence); more; _, name, rest, more = sentence.Cut(rest) {
+			k, known := kinds[name]
+			if !known {
+				panic(fmt.Sprintf("steps: sentence %q: unknown kind of parameter {%s}", d.Sentence, name))
+			}
+			m.params = append(m.params, k)
+		}
+		m.patterns = d.read(false)
+		m.compat = sync.OnceValue(func() []*sentence.Pattern { return d.read(true) }) // most projects never need them
+		m.unquoted = d.withoutQuotes()
+	})
+	return m
 }
 
 // read returns the patterns of the sentence and of Also.
-func (d *Definition) read(compat bool) []pattern {
-	var all []pattern
+func (d *Definition) read(compat bool) []*sentence.Pattern {
+	var all []*sentence.Pattern
 	switch {
 	case compat && d.Compat != "":
 		all = append(all, d.newPattern(withKinds(d.Compat, compat)))
@@ -113,60 +116,26 @@ func (d *Definition) read(compat bool) []pattern {
 }
 
 // ofSentence returns the pattern of a sentence.
-func (d *Definition) ofSentence(sentence string, compat bool) pattern {
-	opening, _, _ := strings.Cut(sentence, "{")
+func (d *Definition) ofSentence(written string, compat bool) *sentence.Pattern {
 	var text strings.Builder
-	rest := sentence
-	for _, m := range placeholder.FindAllStringSubmatch(sentence, -1) {
-		before, after, _ := strings.Cut(rest, m[0])
-		text.WriteString(regexp.QuoteMeta(before) + kinds[m[1]].pattern(compat))
-		rest = after
+	text.WriteByte('^')
+	opening, name, rest, more := sentence.Cut(written)
+	for before := opening; ; before, name, rest, more = sentence.Cut(rest) {
+		text.WriteString(regexp.QuoteMeta(before))
+		if !more {
+			break
+		}
+		text.WriteString(kinds[name].pattern(compat))
 	}
-	p := d.newPattern("^" + text.String() + regexp.QuoteMeta(rest) + "$")
-	p.opening = opening
+	text.WriteByte('$')
+	p := d.newPattern(text.String())
+	p.Opening = opening
 	return p
 }
 
 // newPattern returns a pattern of the definition, which is compiled later.
-func (d *Definition) newPattern(text string) pattern {
-	sentence, groups := d.Sentence, len(d.params)
-	return pattern{text: text, opening: literalOpening(text), matcher: sync.OnceValue(func() *regexp.Regexp {
-		re, err := regexp.Compile(text)
-		if err != nil {
-			panic(fmt.Sprintf("steps: sentence %q: %v", sentence, err))
-		}
-		if re.NumSubexp() != groups {
-			panic(fmt.Sprintf("steps: sentence %q has %d parameters, its pattern %s %d groups", sentence, groups, text, re.NumSubexp()))
-		}
-		return re
-	}), beginning: sync.OnceValue(func() *regexp.Regexp {
-		re, err := regexp.Compile(strings.TrimSuffix(text, "$") + `(?:\s|$)`)
-		if err != nil || text == strings.TrimSuffix(text, "$") {
-			return never
-		}
-		return re
-	})}
-}
-
-// never matches no text.
-var never = regexp.MustCompile(`[^\s\S]`)
-
-// literalOpening returns the literal prefix of a pattern that is anchored at the start. It may return a shorter prefix.
-func literalOpening(pattern string) string {
-	rest, anchored := strings.CutPrefix(pattern, "^")
-	if !anchored || strings.Contains(pattern, "|") {
-		return ""
-	}
-	end := strings.IndexAny(rest, `\.+*?()[]{}^$`)
-	if end < 0 {
-		return rest
-	}
-	opening := rest[:end]
-	if strings.ContainsRune("*?{", rune(rest[end])) { // the last letter is optional
-		_, size := utf8.DecodeLastRuneInString(opening)
-		opening = opening[:len(opening)-size]
-	}
-	return opening
+func (d *Definition) newPattern(text string) *sentence.Pattern {
+	return sentence.NewPattern(d.Sentence, text, len(d.derived.params))
 }
 
 // Parameters returns the kinds of the sentence's parameters, in order: "account", "duration".
@@ -174,8 +143,9 @@ func (d *Definition) Parameters() []string {
 	if d.Kinds != nil {
 		return slices.Clone(d.Kinds)
 	}
-	names := make([]string, len(d.params))
-	for i, k := range d.params {
+	params := d.derive().params
+	names := make([]string, len(params))
+	for i, k := range params {
 		if k != nil {
 			names[i] = k.Name
 		}
@@ -186,35 +156,53 @@ func (d *Definition) Parameters() []string {
 // Matchers returns the compiled patterns of the sentence and of Also. It panics if a pattern of the definition is
 // malformed.
 func (d *Definition) Matchers() []*regexp.Regexp {
-	matchers := make([]*regexp.Regexp, len(d.patterns))
-	for i, p := range d.patterns {
-		matchers[i] = p.matcher()
+	patterns := d.derive().patterns
+	matchers := make([]*regexp.Regexp, len(patterns))
+	for i, p := range patterns {
+		matchers[i] = p.Compiled()
 	}
 	return matchers
 }
 
 // match returns the positions of the groups of the first pattern that matches, as FindStringSubmatchIndex does, or nil.
 func (d *Definition) match(r quoted.Reading) []int {
-	patterns, text := d.patterns, r.Marked
-	switch {
-	case d.raw && r.Single:
-		return nil
-	case d.raw:
+	text := r.Marked
+	if d.raw {
 		text = r.Written
-	case r.Compat:
-		if patterns = nil; d.compat != nil {
-			patterns = d.compat()
+	}
+	if d.raw && r.Single || !d.may(text, r.Compat) {
+		return nil
+	}
+	m := d.derive()
+	patterns := m.patterns
+	if r.Compat {
+		if patterns = nil; m.compat != nil {
+			patterns = m.compat()
 		}
 	}
 	for _, p := range patterns {
-		if !strings.HasPrefix(text, p.opening) {
+		if !sentence.MayMatch(p.Text, text) {
 			continue
 		}
-		if at := p.matcher().FindStringSubmatchIndex(text); at != nil && d.balanced(r, at) {
+		if at := p.Compiled().FindStringSubmatchIndex(text); at != nil && d.balanced(r, at) {
 			return at
 		}
 	}
 	return nil
+}
+
+// may reports whether a text may mean the definition, by its words: no pattern is made to learn that it means another one.
+func (d *Definition) may(text string, compat bool) bool {
+	if d.own != nil {
+		return true // its words may be optional
+	}
+	first := sentence.May(d.Sentence, text)
+	if compat && d.Compat != "" {
+		first = sentence.MayMatch(d.Compat, text)
+	} else if d.raw || d.Pattern != "" {
+		first = sentence.MayMatch(d.Pattern, text)
+	}
+	return first || slices.ContainsFunc(d.Also, func(also string) bool { return sentence.May(also, text) })
 }
 
 // balanced reports whether each value whose quotes are optional has both or none.
@@ -222,7 +210,7 @@ func (d *Definition) balanced(r quoted.Reading, at []int) bool {
 	if r.Compat || d.raw {
 		return true
 	}
-	for i, k := range d.params {
+	for i, k := range d.derived.params {
 		if k != nil && k.Bare && at[2*i+2] >= 0 && !r.Balanced(at[2*i+2], at[2*i+3]) {
 			return false
 		}
@@ -261,11 +249,13 @@ func (b *Bound) Wait() time.Duration {
 	if !b.Definition.Waits {
 		return 0
 	}
-	for i, at := range placeholder.FindAllStringIndex(b.Definition.Sentence, -1) {
-		if k := b.Definition.params[i]; k.Wait != nil && strings.HasSuffix(b.Definition.Sentence[:at[0]], "within ") {
+	before, _, rest, more := sentence.Cut(b.Definition.Sentence)
+	for i := 0; more; i++ {
+		if k := b.Definition.derived.params[i]; k.Wait != nil && strings.HasSuffix(before, "within ") {
 			d, _ := k.Wait(b.Args.Text(i)) // not a duration: the step itself reports it
 			return d
 		}
+		before, _, rest, more = sentence.Cut(rest)
 	}
 	return 0
 }
@@ -274,7 +264,7 @@ func (b *Bound) Wait() time.Duration {
 // the sentence determines the port.
 func (b *Bound) Addresses(target *Target) []string {
 	var all []string
-	for i, kind := range b.Definition.params {
+	for i, kind := range b.Definition.derived.params {
 		if kind != nil && kind.Addresses != nil && len(b.Inner) == 0 {
 			all = append(all, kind.Addresses(b.Args.Text(i), target)...)
 		}
@@ -288,7 +278,7 @@ func (b *Bound) Addresses(target *Target) []string {
 // Files returns the paths of the files that the step and its nested steps name. They are part of the scenario.
 func (b *Bound) Files() []string {
 	var paths []string
-	for i, kind := range b.Definition.params {
+	for i, kind := range b.Definition.derived.params {
 		if kind != nil && kind.File && len(b.Inner) == 0 {
 			paths = append(paths, b.Args.Path(i))
 		}
@@ -325,18 +315,42 @@ func (l *Library) Compat() *Library {
 	return &Library{definitions: l.definitions, compat: true, near: l.near}
 }
 
-// NewLibrary returns a library. It panics if a sentence is malformed or if two have the same sentence or pattern: that is a
-// mistake in the program and occurs at every start.
+// NewLibrary returns a library. It panics if a sentence or the kind of one of its parameters is malformed, or if two have the
+// same sentence or pattern: that is a mistake in the program.
 func NewLibrary(definitions ...Definition) *Library {
-	l := &Library{definitions: make([]*Definition, 0, len(definitions)), near: new(suggester)}
-	seen := make(map[string]bool, 2*len(definitions))
-	for _, d := range definitions {
-		if err := d.prepare(); err != nil {
-			panic("steps: " + err.Error())
+	l := newLibrary(slices.Clone(definitions))
+	l.check()
+	return l
+}
+
+// newLibrary returns a library of definitions whose patterns are made when a text may mean them.
+func newLibrary(groups ...[]Definition) *Library {
+	count := 0
+	for _, group := range groups {
+		count += len(group)
+	}
+	l := &Library{definitions: make([]*Definition, 0, count), near: new(suggester)}
+	all := make([]derived, count)
+	for _, group := range groups {
+		for i := range group {
+			d := &group[i]
+			d.derived = &all[len(l.definitions)]
+			l.definitions = append(l.definitions, d)
+		}
+	}
+	return l
+}
+
+// check panics as NewLibrary does.
+func (l *Library) check() {
+	seen := make(map[string]bool, 2*len(l.definitions))
+	for _, d := range l.definitions {
+		for _, k := range d.derive().params {
+			k.check()
 		}
 		names := []string{d.Sentence}
-		for _, p := range d.patterns {
-			names = append(names, p.text)
+		for _, p := range d.derive().patterns {
+			names = append(names, p.Text)
 		}
 		for _, name := range names {
 			if seen[name] {
@@ -344,31 +358,32 @@ func NewLibrary(definitions ...Definition) *Library {
 			}
 			seen[name] = true
 		}
-		l.definitions = append(l.definitions, &d)
 	}
-	return l
 }
 
-var builtin []Definition
+var builtin [][]Definition
 
-// Register adds sentences to the built-in library. The file of each subject calls it from init. Builtin panics if two
-// have the same sentence.
-func Register(definitions ...Definition) { builtin = append(builtin, definitions...) }
+// Register adds sentences to the built-in library, which takes them over. The file of each subject calls it from init.
+// NewLibrary panics if two of them have the same sentence; a test calls it for all.
+func Register(definitions ...Definition) { builtin = append(builtin, definitions) }
 
 // With returns a library that also has a team's own definitions, which have only a Pattern. They may collide with each
 // other and with the rest: a step that matches two of them is ambiguous.
 func (l *Library) With(own ...Definition) *Library {
+	if len(own) == 0 {
+		return l
+	}
 	with := &Library{definitions: slices.Clip(slices.Clone(l.definitions)), compat: l.compat, near: new(suggester)}
 	for _, d := range own {
-		d.params = make([]*Kind, regexp.MustCompile(d.Pattern).NumSubexp())
-		d.patterns = []pattern{d.newPattern(d.Pattern)}
-		d.compat, d.raw = func() []pattern { return d.patterns }, true
+		d.raw, d.derived = true, &derived{params: make([]*Kind, regexp.MustCompile(d.Pattern).NumSubexp())}
+		d.derived.patterns = []*sentence.Pattern{d.newPattern(d.Pattern)}
+		d.derived.compat = func() []*sentence.Pattern { return d.derived.patterns }
 		with.definitions = append(with.definitions, &d)
 	}
 	return with
 }
 
-var builtinLibrary = sync.OnceValue(func() *Library { return NewLibrary(builtin...) })
+var builtinLibrary = sync.OnceValue(func() *Library { return newLibrary(builtin...) })
 
 // Registered returns the library of all built-in sentences. The first call makes it.
 func Registered() *Library { return builtinLibrary() }
@@ -405,6 +420,9 @@ func AreaOf(name string) Area {
 // order of their file.
 func (l *Library) Definitions() []*Definition {
 	sorted := slices.Clone(l.definitions)
+	for _, d := range sorted {
+		d.derive() // it completes the fields
+	}
 	slices.SortStableFunc(sorted, func(a, b *Definition) int {
 		return cmp.Or(cmp.Compare(AreaOf(a.Area).Place, AreaOf(b.Area).Place), strings.Compare(a.Area, b.Area))
 	})
@@ -574,17 +592,17 @@ func (l *Library) BindTo(step *features.Step) (*Bound, error) {
 }
 
 // vague matches the values in a step.
-var vague = regexp.MustCompile(`"(?:\\"|[^"])*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)*(?:ms|s|m|h|d)?\b`)
+var vague = regex.Lazy(`"(?:\\"|[^"])*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)*(?:ms|s|m|h|d)?\b`)
 
 // outline returns the sentence without its parameters and optional parts.
 func (d *Definition) outline() string {
 	if d.own == nil {
-		return placeholder.ReplaceAllString(d.Sentence, "{}")
+		return sentence.Outline(d.Sentence)
 	}
 	return ownPlaceholder.ReplaceAllString(optionalPart.ReplaceAllString(d.Sentence, ""), "{}")
 }
 
 var (
-	ownPlaceholder = regexp.MustCompile(`"<[^>]*>"|'<[^>]*>'|<[^>]*>`)
-	optionalPart   = regexp.MustCompile(`\[[^\]]*\]`)
+	ownPlaceholder = regex.Lazy(`"<[^>]*>"|'<[^>]*>'|<[^>]*>`)
+	optionalPart   = regex.Lazy(`\[[^\]]*\]`)
 )

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps/regex"
+	"github.com/stepwatch/stepwatch/steps/sentence"
 )
 
 // Presence says whether a step takes a table or a doc string.
@@ -138,12 +140,12 @@ func (b *Bound) mistakes(target *Target, secrets Secrets, use *features.Step) []
 	if d.DocString == Required && b.Args.DocString == nil {
 		add(b.Step, RuleArgument, fmt.Errorf("%q needs a doc string: write it below the step, as in the example of \"stepwatch steps\"", d.Sentence))
 	}
-	for i, kind := range b.Definition.params {
+	for i, kind := range b.Definition.derived.params {
 		at := b.Step
 		if b.passed != nil && b.passed[i] {
 			at = use
 		}
-		rule, err := kind.check(b.Args, i, Known{target, secrets})
+		rule, err := kind.checkValue(b.Args, i, Known{target, secrets})
 		add(at, rule, err)
 	}
 	for _, inner := range b.Inner {
@@ -186,38 +188,41 @@ func (l *Library) almost(text, kind string) string {
 // withoutQuotes returns the pattern of the sentence with and without quotes around its parameters, or nil if no parameter
 // has quotes.
 func (d *Definition) withoutQuotes() func() *regexp.Regexp {
-	if d.Pattern != "" || !slices.ContainsFunc(d.params, (*Kind).quoted) {
+	params := d.derived.params
+	if d.Pattern != "" || !slices.ContainsFunc(params, (*Kind).quoted) {
 		return nil
 	}
 	return sync.OnceValue(func() *regexp.Regexp {
 		var pattern strings.Builder
-		last := 0
-		for i, at := range placeholder.FindAllStringIndex(d.Sentence, -1) {
-			kind := d.params[i].pattern(false)
-			if d.params[i].quoted() {
+		pattern.WriteByte('^')
+		before, _, rest, more := sentence.Cut(d.Sentence)
+		for i := 0; more; i++ {
+			kind := params[i].pattern(false)
+			if params[i].quoted() {
 				kind = `("[^"]*"|[^"'\s]*[^"'\sa-z][^"'\s]*)`
 			}
-			pattern.WriteString(regexp.QuoteMeta(d.Sentence[last:at[0]]) + kind)
-			last = at[1]
+			pattern.WriteString(regexp.QuoteMeta(before) + kind)
+			before, _, rest, more = sentence.Cut(rest)
 		}
-		return regexp.MustCompile("^" + pattern.String() + regexp.QuoteMeta(d.Sentence[last:]) + "$")
+		return regexp.MustCompile(pattern.String() + regexp.QuoteMeta(before) + "$")
 	})
 }
 
 // withQuotes adds the missing quotes around parameters so that a text matches the sentence, or returns "". It does not quote
 // a word in lower case, which may belong to another sentence.
 func (d *Definition) withQuotes(text string) string {
-	if d.unquoted == nil || !strings.HasPrefix(text, d.patterns[0].opening) {
+	m := d.derive()
+	if m.unquoted == nil || !strings.HasPrefix(text, m.patterns[0].Opening) {
 		return ""
 	}
-	re := d.unquoted()
+	re := m.unquoted()
 	groups := re.FindStringSubmatchIndex(text)
 	if groups == nil {
 		return ""
 	}
 	var b strings.Builder
 	last := 0
-	for i, kind := range d.params {
+	for i, kind := range m.params {
 		from, to := groups[2*i+2], groups[2*i+3]
 		if value := text[from:to]; kind.quoted() && !strings.HasPrefix(value, `"`) {
 			b.WriteString(text[last:from] + `"` + value + `"`)
@@ -231,4 +236,4 @@ func (d *Definition) withQuotes(text string) string {
 }
 
 // singleQuoted matches a text between apostrophes, but not apostrophes within words.
-var singleQuoted = regexp.MustCompile(` '([^']*)'`)
+var singleQuoted = regex.Lazy(` '([^']*)'`)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps/overlap"
+	"github.com/stepwatch/stepwatch/steps/regex"
+	"github.com/stepwatch/stepwatch/steps/sentence"
 )
 
 // Sentences that operators make of other sentences, in scenarios tagged @step.
@@ -113,20 +115,20 @@ func (d *definer) read(s *features.Sentence) {
 		return
 	}
 	o.slots = slots
-	def := &Definition{Area: cmp.Or(s.Feature, "own sentences"), Sentence: s.Text, File: s.Path, Line: s.Line, own: o}
+	def := &Definition{Area: cmp.Or(s.Feature, "own sentences"), Sentence: s.Text, File: s.Path, Line: s.Line, own: o, derived: new(derived)}
 	if _, err := regexp.Compile(expression); err != nil {
 		d.fail(o, s.Line, s.Column, fmt.Errorf("the sentence %q: %w", s.Text, err))
 		return
 	}
 	for _, slot := range slots {
-		def.params = append(def.params, slot.kind)
+		def.derived.params = append(def.derived.params, slot.kind)
 	}
-	def.patterns = []pattern{def.newPattern(expression)}
+	def.derived.patterns = []*sentence.Pattern{def.newPattern(expression)}
 	if d.library.compat {
 		// First without quotes in texts, so that optional parts are found.
 		open, _, _ := readSentence(s.Text, true)
-		both := []pattern{def.patterns[0], def.newPattern(open)}
-		def.compat = func() []pattern { return both }
+		both := []*sentence.Pattern{def.derived.patterns[0], def.newPattern(open)}
+		def.derived.compat = func() []*sentence.Pattern { return both }
 	}
 	used := make([]bool, len(slots))
 	valid := true
@@ -232,8 +234,8 @@ func (s *ownStep) uses(slot int) bool {
 // collide finds the definitions that can match the same text.
 func (d *definer) collide(def *Definition) {
 	s := def.own.sentence
-	p := def.patterns[0]
-	program, err := overlap.Compile(p.text)
+	p := def.derived.patterns[0]
+	program, err := overlap.Compile(p.Text)
 	if err != nil {
 		d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q: %w", s.Text, err))
 		return
@@ -244,7 +246,7 @@ func (d *definer) collide(def *Definition) {
 		case !both:
 		case other.File == "":
 			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q and the built-in %q can mean the same step, such as %q: choose other words", s.Text, other.Sentence, text))
-		case other.patterns[0].text == p.text:
+		case other.derive().patterns[0].Text == p.Text:
 			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q is already defined at %s", s.Text, other.place()))
 		default:
 			d.fail(def.own, s.Line, s.Column, fmt.Errorf("the sentence %q and %q (%s) can mean the same step, such as %q: choose other words", s.Text, other.Sentence, other.place(), text))
@@ -253,21 +255,21 @@ func (d *definer) collide(def *Definition) {
 }
 
 // rival returns a text that both a pattern and a definition match.
-func (d *definer) rival(p pattern, program overlap.Program, other *Definition) (text string, both bool) {
-	for _, q := range other.patterns {
-		if !strings.HasPrefix(p.opening, q.opening) && !strings.HasPrefix(q.opening, p.opening) {
+func (d *definer) rival(p *sentence.Pattern, program overlap.Program, other *Definition) (text string, both bool) {
+	for _, q := range other.derive().patterns {
+		if !strings.HasPrefix(p.Opening, q.Opening) && !strings.HasPrefix(q.Opening, p.Opening) {
 			continue
 		}
-		rival, ready := d.programs[q.text]
+		rival, ready := d.programs[q.Text]
 		if !ready {
 			var err error
-			if rival, err = overlap.Compile(q.text); err != nil {
+			if rival, err = overlap.Compile(q.Text); err != nil {
 				continue // overlap does not support this pattern; a step that matches both is still ambiguous
 			}
 			if d.programs == nil {
 				d.programs = make(map[string]overlap.Program)
 			}
-			d.programs[q.text] = rival
+			d.programs[q.Text] = rival
 		}
 		if text, both := overlap.Find(program, rival); both {
 			return text, true
@@ -532,7 +534,7 @@ func (b *Bound) unfit(inner *Bound) string {
 }
 
 // varying matches the parts of a step that would be placeholders in a sentence.
-var varying = regexp.MustCompile(`"(?:\\"|[^"])*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|seconds?|minutes?|hours?|days?)\b|\b\d+(?:\.\d+)?\b`)
+var varying = regex.Lazy(`"(?:\\"|[^"])*"|<[^<>]*>|https?://\S+|\b\d+(?:\.\d+)? ?(?:ms|s|m|h|d|milliseconds?|seconds?|minutes?|hours?|days?)\b|\b\d+(?:\.\d+)?\b`)
 
 // Snippet returns the draft of a definition for the step.
 func (e *UndefinedError) Snippet() string {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps/quoted"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/suggest"
 )
 
@@ -30,8 +31,8 @@ const (
 )
 
 var (
-	slotName    = regexp.MustCompile(`^[\p{L}_](?:[\p{L}\p{N}_ -]*[\p{L}\p{N}_])?$`)
-	slotWritten = regexp.MustCompile(`^([\p{L}_](?:[\p{L}\p{N}_ -]*[\p{L}\p{N}_])?)(?::(\w+))?(?:=(.*))?$`)
+	slotName    = regex.Lazy(`^[\p{L}_](?:[\p{L}\p{N}_ -]*[\p{L}\p{N}_])?$`)
+	slotWritten = regex.Lazy(`^([\p{L}_](?:[\p{L}\p{N}_ -]*[\p{L}\p{N}_])?)(?::(\w+))?(?:=(.*))?$`)
 )
 
 // readSentence reads the text of a definition: its placeholders and the pattern that steps match. The error is one line.

@@ -22,14 +22,21 @@ func refused(do func()) (message any) {
 
 func TestNamesThatAreTaken(t *testing.T) {
 	kind := func(k steps.Kind) func() { return func() { steps.RegisterKind(k) } }
+	used := func(k steps.Kind) func() {
+		return func() {
+			steps.RegisterKind(k)
+			defer steps.ForgetKind(k.Name)
+			steps.NewLibrary(steps.Definition{Sentence: "it is {" + k.Name + "}", Func: nothing})
+		}
+	}
 	block := func() steps.Block { return nil }
 	for want, do := range map[string]func(){
 		"steps: the kind of parameter {duration} is registered twice":             kind(steps.Kind{Name: "duration", Means: "x", Pattern: "x"}),
 		`steps: "" is not a valid name for a kind of parameter`:                   kind(steps.Kind{Means: "x", Pattern: "x"}),
 		`steps: "3" is not a valid name for a kind of parameter`:                  kind(steps.Kind{Name: "3", Means: "x", Pattern: "x"}),
 		"steps: the kind of parameter {new} has no meaning (Means)":               kind(steps.Kind{Name: "new", Pattern: "x"}),
-		"steps: the pattern of the kind of parameter {new} has a capturing group": kind(steps.Kind{Name: "new", Means: "x", Pattern: "(x)"}),
-		`steps: the sample "y" of the kind of parameter {new} does not match x`:   kind(steps.Kind{Name: "new", Means: "x", Pattern: "x", Sample: "y"}),
+		"steps: the pattern of the kind of parameter {new} has a capturing group": used(steps.Kind{Name: "new", Means: "x", Pattern: "(x)"}),
+		`steps: the sample "y" of the kind of parameter {new} does not match x`:   used(steps.Kind{Name: "new", Means: "x", Pattern: "x", Sample: "y"}),
 		`steps: the settings "databases" are registered twice`:                    func() { steps.RegisterSettings("databases", block) },
 		`steps: the settings "ssh" are registered twice`:                          func() { steps.RegisterHostSettings("ssh", block) },
 		"steps: settings without a name":                                          func() { steps.RegisterSettings("", block) },

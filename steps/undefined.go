@@ -42,7 +42,7 @@ func (l *Library) outlines() []suggest.Sentence {
 		if strings.HasPrefix(d.Sentence, "the {stream} ") { // the subject is a word: not any other, such as URL, may stand there
 			s.Outline = "the stream" + strings.TrimPrefix(s.Outline, "the {}")
 		}
-		for _, k := range d.params {
+		for _, k := range d.derive().params {
 			switch {
 			case k != nil && k.Bare:
 				s.Bare++
@@ -89,7 +89,7 @@ func (l *Library) swallowing(text string) (sentence, beyond string) {
 	}
 	r := quoted.Reading{Written: text, Marked: text, Compat: true}
 	for _, d := range l.definitions {
-		if d.raw || d.compat == nil {
+		if d.raw || d.derive().compat == nil {
 			continue
 		}
 		at := d.match(r)
@@ -115,11 +115,11 @@ func (l *Library) beginning(text string) (sentence, beyond string) {
 	beyond = text // the shorter, the longer the sentence
 	r := quoted.Read(text, nil, false)
 	for _, d := range l.definitions {
-		for _, p := range d.patterns {
-			if d.raw || !strings.HasPrefix(r.Marked, p.opening) {
+		for _, p := range d.derive().patterns {
+			if d.raw || !strings.HasPrefix(r.Marked, p.Opening) {
 				continue
 			}
-			if at := p.beginning().FindStringIndex(r.Marked); at != nil && len(text)-at[1] < len(beyond) && at[1] < len(text) {
+			if at := p.Beginning().FindStringIndex(r.Marked); at != nil && len(text)-at[1] < len(beyond) && at[1] < len(text) {
 				sentence, beyond = d.Sentence, text[at[1]:]
 			}
 		}

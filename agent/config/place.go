@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"sort"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // mistake is a decoding error with its place.
@@ -42,10 +43,10 @@ func syntaxError(path, section string, err error) *mistake {
 }
 
 var (
-	wrongType = regexp.MustCompile(`^cannot unmarshal (.+) into Go (?:struct field \w*\.(\w+)|value) of type (\S+)$`)
-	wrongNode = regexp.MustCompile(`^(\w+) was used where (\w+) is expected$`)
-	twice     = regexp.MustCompile(`^mapping key "(.*)" already defined at \[(\d+):\d+\]$`)
-	inside    = regexp.MustCompile(`([a-z])([A-Z])`) // of the name of a field: ConnectTo
+	wrongType = regex.Lazy(`^cannot unmarshal (.+) into Go (?:struct field \w*\.(\w+)|value) of type (\S+)$`)
+	wrongNode = regex.Lazy(`^(\w+) was used where (\w+) is expected$`)
+	twice     = regex.Lazy(`^mapping key "(.*)" already defined at \[(\d+):\d+\]$`)
+	inside    = regex.Lazy(`([a-z])([A-Z])`) // of the name of a field: ConnectTo
 )
 
 // kinds names in YAML's terms what the library names after Go's types and its own nodes.

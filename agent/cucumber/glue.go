@@ -22,6 +22,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // Hooks of a team's own code stay with godog. This package takes over the definitions, so that only the library decides what
@@ -103,7 +104,7 @@ var registeredShape = map[string]reflect.Type{
 }
 
 // nothing matches no text.
-var nothing = regexp.MustCompile(`[^\s\S]`)
+var nothing = regex.Lazy(`[^\s\S]`)
 
 // readRegistered takes over the definitions that sc holds.
 func readRegistered(sc *godog.ScenarioContext) ([]*registered, error) {
@@ -141,7 +142,7 @@ func readRegistered(sc *godog.ScenarioContext) ([]*registered, error) {
 				arguments.Set(reflect.ValueOf(args))
 				return run(ctx)
 			}}
-		held.FieldByName("Expr").Set(reflect.ValueOf(nothing))
+		held.FieldByName("Expr").Set(reflect.ValueOf(nothing.Compiled()))
 	}
 	return all, nil
 }
@@ -184,7 +185,7 @@ func (r *registered) definition(index int) steps.Definition {
 }
 
 // closure matches the generated name of an anonymous function.
-var closure = regexp.MustCompile(`\.func\d+(\.\d+)*$`)
+var closure = regex.Lazy(`\.func\d+(\.\d+)*$`)
 
 // keywords has the keywords that a definition may be bound to.
 var keywords = map[formatters.Keyword]struct {

@@ -7,9 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // Definition is one step definition, or a hook.
@@ -21,8 +22,8 @@ type Definition struct {
 }
 
 var (
-	step = regexp.MustCompile(`^\s*(?:Given|When|Then|And|But)\b\s*\(?\s*(?:/((?:\\.|[^/\\])+)/[a-z]*|%r\{(.+)\}[a-z]*|"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)')\s*\)?\s*(?:do\b|\{)`)
-	hook = regexp.MustCompile(`^\s*(Before|After|Around|AfterStep|BeforeStep|Transform)\b.*(?:do\b|\{)`)
+	step = regex.Lazy(`^\s*(?:Given|When|Then|And|But)\b\s*\(?\s*(?:/((?:\\.|[^/\\])+)/[a-z]*|%r\{(.+)\}[a-z]*|"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)')\s*\)?\s*(?:do\b|\{)`)
+	hook = regex.Lazy(`^\s*(Before|After|Around|AfterStep|BeforeStep|Transform)\b.*(?:do\b|\{)`)
 )
 
 // Parse finds the definitions in the text of a file.
@@ -43,7 +44,7 @@ func Parse(text string) []Definition {
 }
 
 // group matches an innermost group of a regular expression, with its repetition.
-var group = regexp.MustCompile(`\((\?:)?((?:\\.|\[[^\]]*\]|[^()\\\[])*)\)([?*+]?)`)
+var group = regex.Lazy(`\((\?:)?((?:\\.|\[[^\]]*\]|[^()\\\[])*)\)([?*+]?)`)
 
 // Sentence returns the pattern as the name of a scenario tagged @step: without anchors, with a placeholder for each group. For
 // a complex pattern the result is only a draft.
@@ -77,7 +78,7 @@ func (d Definition) Sentence() string {
 	return escaped.ReplaceAllString(text, "$1")
 }
 
-var escaped = regexp.MustCompile(`\\([^a-zA-Z0-9])`)
+var escaped = regex.Lazy(`\\([^a-zA-Z0-9])`)
 
 // Beside finds the Ruby files that Cucumber loads with a feature: those in "steps", "step_definitions" and "support" in its
 // directory and its parents up to "features".

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 
 	"github.com/stepwatch/stepwatch/steps/parameter"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // Request is one request of a page and its response.
@@ -232,7 +232,7 @@ func (r *Request) isFile() bool {
 }
 
 // shown are the types that every Chromium shows, without audio and video.
-var shown = regexp.MustCompile(`^(?:text/(?:html|plain|xml|css|javascript)|application/(?:json|xml|javascript)|image/.+|.+\+(?:xml|json))$`)
+var shown = regex.Lazy(`^(?:text/(?:html|plain|xml|css|javascript)|application/(?:json|xml|javascript)|image/.+|.+\+(?:xml|json))$`)
 
 // failed records that a request failed; t.mu is held.
 func (t *Tab) failed(ev *network.EventLoadingFailed) {

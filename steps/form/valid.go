@@ -221,7 +221,7 @@ func (s State) chosen(n *html.Node, undecided func() map[radioGroup]bool) bool {
 // outOfRange returns the rule that a number violates (HTML §4.10.5.1.12).
 func (s State) outOfRange(n *html.Node, value string, given func(string) string) string {
 	read := func(text string) (float64, bool) {
-		if !number().MatchString(text) {
+		if !number.MatchString(text) {
 			return 0, false
 		}
 		f, err := strconv.ParseFloat(text, 64)
@@ -292,7 +292,7 @@ func isOneEmail(text string) bool {
 		}
 		text = local + "@" + u.Hostname()
 	}
-	return email().MatchString(text)
+	return email.MatchString(text)
 }
 
 func isAddress(text string) bool {

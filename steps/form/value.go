@@ -54,11 +54,11 @@ func Sanitized(input *html.Node, value string) string {
 	case "datetime-local":
 		return dateTime(value)
 	case "number":
-		return kept(value, number().MatchString(value) && finite(value))
+		return kept(value, number.MatchString(value) && finite(value))
 	case "range":
 		return inRange(input, value)
 	case "color":
-		if color().MatchString(value) {
+		if color.MatchString(value) {
 			return strings.ToLower(value)
 		}
 		return "#000000"
@@ -111,17 +111,17 @@ func numbers(m []string) (n []int, valid bool) {
 }
 
 func isMonth(value string) bool {
-	n, valid := numbers(month().FindStringSubmatch(value))
+	n, valid := numbers(month.FindStringSubmatch(value))
 	return valid && n[1] >= 1 && n[1] <= 12
 }
 
 func isDate(value string) bool {
-	n, valid := numbers(date().FindStringSubmatch(value))
+	n, valid := numbers(date.FindStringSubmatch(value))
 	return valid && n[1] >= 1 && n[1] <= 12 && n[2] >= 1 && n[2] <= time.Date(n[0], time.Month(n[1]+1), 0, 0, 0, 0, 0, time.UTC).Day()
 }
 
 func isWeek(value string) bool {
-	n, valid := numbers(week().FindStringSubmatch(value))
+	n, valid := numbers(week.FindStringSubmatch(value))
 	if !valid {
 		return false
 	}
@@ -130,7 +130,7 @@ func isWeek(value string) bool {
 }
 
 func isTime(value string) bool {
-	m := clock().FindStringSubmatch(value)
+	m := clock.FindStringSubmatch(value)
 	return m != nil && m[1] <= "23" && m[2] <= "59" && m[3] <= "59"
 }
 
@@ -140,7 +140,7 @@ func dateTime(value string) string {
 	if at < 0 || !isDate(value[:at]) || !isTime(value[at+1:]) {
 		return ""
 	}
-	m := clock().FindStringSubmatch(value[at+1:])
+	m := clock.FindStringSubmatch(value[at+1:])
 	short := m[1] + ":" + m[2]
 	fraction := strings.TrimRight(m[4], "0")
 	if m[3] != "" && (m[3] != "00" || fraction != "") {
@@ -155,7 +155,7 @@ func dateTime(value string) string {
 // inRange returns the value of a slider, which always has one (HTML §4.10.5.1.13): within its limits and on a step.
 func inRange(input *html.Node, value string) string {
 	setting := func(key string, otherwise float64) float64 {
-		if text, found := pagetree.Attribute(input, key); found && number().MatchString(text) {
+		if text, found := pagetree.Attribute(input, key); found && number.MatchString(text) {
 			if f, err := strconv.ParseFloat(text, 64); err == nil {
 				return f
 			}
@@ -167,7 +167,7 @@ func inRange(input *html.Node, value string) string {
 	if most >= least {
 		at += (most - least) / 2
 	}
-	if number().MatchString(value) && finite(value) {
+	if number.MatchString(value) && finite(value) {
 		at, _ = strconv.ParseFloat(value, 64)
 	}
 	at = max(min(at, max(most, least)), least)

@@ -130,7 +130,7 @@ func (r receivedReport) blame() result.Blame {
 		return result.BlameFiltering
 	case subject == "2" && detail != "0", subject == "1" && (detail == "1" || detail == "6"): // full, disabled, missing; greylisting says 4.2.0
 		return result.BlameDelivery
-	case socketName().MatchString(r.to.Diagnostic + " " + r.to.Remote): // Postfix's name for the store on its own machine
+	case socketName.MatchString(r.to.Diagnostic + " " + r.to.Remote): // Postfix's name for the store on its own machine
 		return result.BlameDelivery
 	case subject == "4", elsewhere: // the network and routing
 		return result.BlameTransfer

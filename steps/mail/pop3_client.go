@@ -197,7 +197,7 @@ func (c *pop3Client) status(shown string) (text string, err error) {
 	code, _, _ := strings.Cut(strings.TrimPrefix(text, "["), "]")
 	code = strings.ToUpper(code)
 	switch verb, _, _ := strings.Cut(shown, " "); {
-	case strings.HasPrefix(text, "[") && code == "LOGIN-DELAY", (verb == "PASS" || verb == "USER") && tooSoon().MatchString(text): // RFC 2449 section 8.1.1
+	case strings.HasPrefix(text, "[") && code == "LOGIN-DELAY", (verb == "PASS" || verb == "USER") && tooSoon.MatchString(text): // RFC 2449 section 8.1.1
 		return "", steps.Fail(result.ReasonDeferred, result.BlameAccess, "%s: %w: -ERR %s", c.box.server(), errTooSoon, text)
 	case strings.HasPrefix(text, "[") && (code == "IN-USE" || code == "SYS/TEMP"): // RFC 2449, RFC 3206
 		return "", steps.Fail(result.ReasonDeferred, result.BlameAccess, "%s cannot do %s now: -ERR %s", c.box.server(), verb, text)

@@ -111,7 +111,7 @@ func saslSCRAM(hash scram.HashGeneratorFcn, username string, password steps.Secr
 	return &saslClient{
 		initial: []byte(first),
 		next: func(challenge []byte) ([]byte, error) {
-			if m := scramCount().FindSubmatch(challenge); m != nil {
+			if m := scramCount.FindSubmatch(challenge); m != nil {
 				n, err := strconv.ParseInt(string(m[1]), 10, 64)
 				if err != nil {
 					return nil, scramLimit.Exceeded()

@@ -483,11 +483,11 @@ func (e *replyError) deniesRelay() relayVerdict {
 	words := strings.Join(e.Reply.Lines, " ")
 	_, detail, _ := strings.Cut(e.Reply.enhanced(), ".")
 	switch {
-	case relayDenial().MatchString(words), e.Reply.wantsLogin():
+	case relayDenial.MatchString(words), e.Reply.wantsLogin():
 		return relayDenied
-	case e.verb() != "RCPT" && e.verb() != "DATA" && e.verb() != "message", lookedUp().MatchString(words), aboutSender().MatchString(words), notNow().MatchString(words):
+	case e.verb() != "RCPT" && e.verb() != "DATA" && e.verb() != "message", lookedUp.MatchString(words), aboutSender.MatchString(words), notNow.MatchString(words):
 		return relayUnclear
-	case foreignDomain().MatchString(words):
+	case foreignDomain.MatchString(words):
 		return relayDenied
 	case detail == "1.2", e.Reply.Code == 551: // RFC 3463: bad destination system; RFC 5321: the user is not local
 		return relayByCode

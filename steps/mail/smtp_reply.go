@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -108,7 +107,7 @@ func (r Reply) enhanced() string {
 	if len(r.Lines) == 0 {
 		return ""
 	}
-	return strings.TrimSpace(enhancedCode().FindString(r.Lines[len(r.Lines)-1]))
+	return strings.TrimSpace(enhancedCode.FindString(r.Lines[len(r.Lines)-1]))
 }
 
 // loginWanted matches what servers answer before a login.
@@ -123,21 +122,21 @@ func (r Reply) wantsLogin() bool {
 	case r.Code/100 != 4 && r.Code/100 != 5, strings.Contains(strings.ToUpper(text), "STARTTLS"):
 		return false
 	}
-	return r.Code == 530 || loginWanted().MatchString(text)
+	return r.Code == 530 || loginWanted.MatchString(text)
 }
 
 // queueIDs match the queue id in the answers of different servers, the most exact pattern first.
-var queueIDs = []*regexp.Regexp{
-	regexp.MustCompile(`(?i)\bqueued as ([\w.-]*\w)`),                                           // Postfix
-	regexp.MustCompile(`\bid=([\w-]+)`),                                                         // Exim
-	regexp.MustCompile(`(?i)\bInternalId=(\d+)`),                                                // Exchange
-	regexp.MustCompile(`(?i)\bqueued \(([\w.-]+)\)`),                                            // Haraka
-	regexp.MustCompile(`^(?:2\.\d\.\d )?(\w{6,})\s+Message accepted for delivery`),              // sendmail, OpenSMTPD
-	regexp.MustCompile(`^(?:2\.\d\.\d )?<[^>]*> ([\w+/-]{6,}) Saved`),                           // Dovecot
-	regexp.MustCompile(`(?i)^(?:2\.\d\.\d )?ok\.? +\d+ +([\w.-]+) - gsmtp`),                     // Gmail
-	regexp.MustCompile(`(?i)^(?:2\.\d\.\d )?ok\.? +\d+ +qp +(\d+)`),                             // qmail
-	regexp.MustCompile(`(?i)\b(?:queue[ _-]?id|message[ _-]?id|id)[:= ]+<?([\w.@+/-]{5,}[\w])`), // generic
-	regexp.MustCompile(`(?i)^(?:2\.\d\.\d )?ok:? +([\w-]*\d[\w-]{7,})$`),                        // Amazon SES
+var queueIDs = []*regex.Regexp{
+	regex.Lazy(`(?i)\bqueued as ([\w.-]*\w)`),                                           // Postfix
+	regex.Lazy(`\bid=([\w-]+)`),                                                         // Exim
+	regex.Lazy(`(?i)\bInternalId=(\d+)`),                                                // Exchange
+	regex.Lazy(`(?i)\bqueued \(([\w.-]+)\)`),                                            // Haraka
+	regex.Lazy(`^(?:2\.\d\.\d )?(\w{6,})\s+Message accepted for delivery`),              // sendmail, OpenSMTPD
+	regex.Lazy(`^(?:2\.\d\.\d )?<[^>]*> ([\w+/-]{6,}) Saved`),                           // Dovecot
+	regex.Lazy(`(?i)^(?:2\.\d\.\d )?ok\.? +\d+ +([\w.-]+) - gsmtp`),                     // Gmail
+	regex.Lazy(`(?i)^(?:2\.\d\.\d )?ok\.? +\d+ +qp +(\d+)`),                             // qmail
+	regex.Lazy(`(?i)\b(?:queue[ _-]?id|message[ _-]?id|id)[:= ]+<?([\w.@+/-]{5,}[\w])`), // generic
+	regex.Lazy(`(?i)^(?:2\.\d\.\d )?ok:? +([\w-]*\d[\w-]{7,})$`),                        // Amazon SES
 }
 
 // QueueID returns the queue id from the answer to the end of the message, or "". Search for this id in the server's

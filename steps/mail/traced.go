@@ -113,7 +113,7 @@ func (s *Submission) inLog(host *steps.Host, p *mailhost.Passage) traced {
 		t.blame, t.ask = result.BlameQueue, s.Server
 	case !p.Delivered:
 		t.blame, t.ask = s.keptOff(e.Reply, e.Status)
-	case socketName().MatchString(e.Relay): // from the store on its own machine
+	case socketName.MatchString(e.Relay): // from the store on its own machine
 		t.blame, t.ask = result.BlameDelivery, s.Server
 	default:
 		t.blame, t.ask = result.BlameTransfer, relay
@@ -135,11 +135,11 @@ var saidStatus = regex.Lazy(`(?:^| )([45]\.\d{1,3}\.\d{1,3}) `)
 // keptOff returns the leg that prevented a server from handing the message on, for this reason and with this status,
 // and whom to ask.
 func (s *Submission) keptOff(why, status string) (result.Blame, string) {
-	if m := saidStatus().FindStringSubmatch(why); m != nil {
+	if m := saidStatus.FindStringSubmatch(why); m != nil {
 		status = m[1] // the other server's answer is more exact than the outcome
 	}
 	ask := s.Server
-	other := otherHost().FindStringSubmatch(why)
+	other := otherHost.FindStringSubmatch(why)
 	remote := ""
 	if other != nil && !strings.Contains(other[2], "/") { // a slash begins the path of a socket on the same machine
 		ask, remote = other[1], other[1]

@@ -3,11 +3,12 @@ package maillog
 import (
 	"cmp"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 const (
@@ -279,7 +280,7 @@ func (c *counts) add(e Event) {
 }
 
 // credentials matches what a line may say of a password: OpenSMTPD logs refused commands as they came.
-var credentials = regexp.MustCompile(`(?i)((?:\bAUTH +[A-Z0-9-]+|\bpass(?:word)?[=:]) *)[^\s"(,;]+`)
+var credentials = regex.Lazy(`(?i)((?:\bAUTH +[A-Z0-9-]+|\bpass(?:word)?[=:]) *)[^\s"(,;]+`)
 
 // quoted returns the part of a line that may be shown.
 func quoted(line string) string {

@@ -10,12 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/program"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 const adminRemedy = "stepwatch's user must be an admin user of Exim, on Debian through the group Debian-exim (queue_list_requires_admin)"
@@ -80,9 +80,9 @@ func confirmEmpty(ctx context.Context, path string) error {
 
 var (
 	// eximLine matches the first line of a message: age, size, id, sender, and further remarks.
-	eximLine = regexp.MustCompile(`^ *(\d+)([mhd]) +(\S+) +([0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}|[0-9A-Za-z]{11})-(?:[0-9A-Za-z]{2}|[0-9A-Za-z]{4})) <(.*)>( \(.*\))?( \*\*\* frozen \*\*\*)?$`)
+	eximLine = regex.Lazy(`^ *(\d+)([mhd]) +(\S+) +([0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}|[0-9A-Za-z]{11})-(?:[0-9A-Za-z]{2}|[0-9A-Za-z]{4})) <(.*)>( \(.*\))?( \*\*\* frozen \*\*\*)?$`)
 
-	eximSize = regexp.MustCompile(`^(\d+(?:\.\d+)?)([KMGT]?)$`)
+	eximSize = regex.Lazy(`^(\d+(?:\.\d+)?)([KMGT]?)$`)
 )
 
 // parseExim reads the output of -bp.

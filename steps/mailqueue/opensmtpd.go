@@ -3,12 +3,12 @@ package mailqueue
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -76,7 +76,7 @@ func paused(status []byte) string {
 // attempt, the number of attempts, the state, seconds until the next attempt, and the last error. The local part of an
 // address may contain the separator. A new message has the time of its creation in the place of the expiry, and 0 for the
 // last attempt: only the first time is needed.
-var opensmtpdLine = regexp.MustCompile(`^([0-9a-f]{8})[0-9a-f]{8}\|[^|]*\|[^|]*\|([^|]*)\|(.*?)\|(\d+)\|\d+\|\d+\|\d+\|(\w+)\|-?\d*\|(.*)$`)
+var opensmtpdLine = regex.Lazy(`^([0-9a-f]{8})[0-9a-f]{8}\|[^|]*\|[^|]*\|([^|]*)\|(.*?)\|(\d+)\|\d+\|\d+\|\d+\|(\w+)\|-?\d*\|(.*)$`)
 
 // parseOpenSMTPD reads the output of "smtpctl show queue".
 func parseOpenSMTPD(output []byte, sought ...string) (*Queue, error) {

@@ -3,7 +3,6 @@ package message
 import (
 	"bytes"
 	"errors"
-	"regexp"
 	"strings"
 
 	"github.com/stepwatch/stepwatch/steps/regex"
@@ -46,7 +45,7 @@ const (
 var ErrNoReport = errors.New("not a delivery report")
 
 // StatusCode finds an enhanced status code (RFC 3463) in a text.
-var StatusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
+var StatusCode = regex.Lazy(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
 
 // ParseReport parses a delivery report. It is lenient where a report deviates from the standard. The error is
 // ErrNoReport if the message is something else.
@@ -150,7 +149,7 @@ func (c *contents) read(header Header, body []byte, depth int) {
 		}
 	default:
 		// Gateways give the part with the status another type.
-		if kind == "message/delivery-status" || kind == "message/global-delivery-status" || statusBlock().Match(content[:min(len(content), 4096)]) {
+		if kind == "message/delivery-status" || kind == "message/global-delivery-status" || statusBlock.Match(content[:min(len(content), 4096)]) {
 			c.report.status(content)
 		} else if kind == "text/plain" && c.report.Text == "" {
 			c.report.Text = string(content)

@@ -2,7 +2,6 @@ package message
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -50,8 +49,8 @@ func isAutomaticAnswer(header Header) bool {
 		}
 	}
 	precedence := strings.ToLower(header.Line("Precedence"))
-	return automatic().MatchString(header.Line("Auto-Submitted")) || precedence == "auto_reply" || strings.EqualFold(header.Line("Preference"), "auto_reply") ||
-		automaticSubject().MatchString(header.Line("Subject"))
+	return automatic.MatchString(header.Line("Auto-Submitted")) || precedence == "auto_reply" || strings.EqualFold(header.Line("Preference"), "auto_reply") ||
+		automaticSubject.MatchString(header.Line("Subject"))
 }
 
 // MayBeReport reports whether a message may be a report, from its header alone. It says yes to some messages that are
@@ -60,7 +59,7 @@ func MayBeReport(header Header) bool {
 	kind := strings.ToLower(header.Line("Content-Type"))
 	path := header.Values("Return-Path")
 	return strings.Contains(kind, "report") || strings.Contains(kind, "status") || header.Line("X-Failed-Recipients") != "" ||
-		len(path) > 0 && strings.Trim(path[0], " \t") == "<>" || mailSystem().MatchString(header.Line("From")) || reportSubject().MatchString(header.Line("Subject"))
+		len(path) > 0 && strings.Trim(path[0], " \t") == "<>" || mailSystem.MatchString(header.Line("From")) || reportSubject.MatchString(header.Line("Subject"))
 }
 
 // ReportFields are the fields that MayBeReport reads.
@@ -77,7 +76,7 @@ func (r *Report) fromText(header Header, c contents) bool {
 	spoken := strings.Join(strings.Fields(text), " ")
 	subject := header.Line("Subject")
 	path := header.Values("Return-Path")
-	named := mailSystem().MatchString(header.Line("From")) || mailSystem().MatchString(header.Line("Sender")) || reportSubject().MatchString(subject)
+	named := mailSystem.MatchString(header.Line("From")) || mailSystem.MatchString(header.Line("Sender")) || reportSubject.MatchString(subject)
 	empty := len(path) > 0 && strings.Trim(path[0], " \t") == "<>"
 	system := named || empty
 	listed := recipientsIn(text)
@@ -85,17 +84,17 @@ func (r *Report) fromText(header Header, c contents) bool {
 	switch {
 	case c.other && !c.refused:
 		return false
-	case qsbmf().MatchString(text) && len(listed) > 0, failed != "", c.refused:
+	case qsbmf.MatchString(text) && len(listed) > 0, failed != "", c.refused:
 		outcome = "failed"
 	case isAutomaticAnswer(header):
 		return false
 	case !system && r.Original == nil:
 		return false
-	case saysDelayed().MatchString(spoken) || saysDelayed().MatchString(subject):
+	case saysDelayed.MatchString(spoken) || saysDelayed.MatchString(subject):
 		outcome = "delayed"
-	case saysDelivered().MatchString(spoken) || saysDelivered().MatchString(subject):
+	case saysDelivered.MatchString(spoken) || saysDelivered.MatchString(subject):
 		outcome = "delivered"
-	case saysFailed().MatchString(spoken), reportSubject().MatchString(subject):
+	case saysFailed.MatchString(spoken), reportSubject.MatchString(subject):
 		outcome = "failed"
 	case r.Original != nil && (named || empty && header.Line("Auto-Submitted") == ""): // other words or another language, and the message that it returns
 		outcome = "failed"
@@ -143,7 +142,7 @@ func recipientsIn(text string) (found []reasonFor) {
 	open := false // whether the paragraph is about the last one
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
-		at := addressLine().FindStringSubmatchIndex(line)
+		at := addressLine.FindStringSubmatchIndex(line)
 		switch {
 		case strings.TrimSpace(line) == "":
 			open = false
@@ -155,7 +154,7 @@ func recipientsIn(text string) (found []reasonFor) {
 		case open:
 			found[len(found)-1].text += "\n" + line
 		default:
-			if m := deliveringTo().FindStringSubmatch(line); m != nil && len(found) < RecipientLimit {
+			if m := deliveringTo.FindStringSubmatch(line); m != nil && len(found) < RecipientLimit {
 				found = append(found, reasonFor{m[1], ""})
 			}
 		}
@@ -190,7 +189,7 @@ func cutReturned(text string) (before, returned string, found bool) {
 			}
 			start, fields, own = -1, 0, false
 		case start >= 0 && (bare[0] == ' ' || bare[0] == '\t'): // folded
-		case returnedField().MatchString(bare) && (start >= 0 || previousEmpty || mark >= 0):
+		case returnedField.MatchString(bare) && (start >= 0 || previousEmpty || mark >= 0):
 			if start < 0 {
 				start = at
 			}
@@ -198,11 +197,11 @@ func cutReturned(text string) (before, returned string, found bool) {
 			name, _, _ := strings.Cut(bare, ":")
 			name = strings.ToLower(name)
 			own = own || name == "message-id" || name == "received" || name == "return-path" || strings.HasPrefix(name, "x-stepwatch-") || fields >= 4
-		case start >= 0 && anyField().MatchString(bare):
+		case start >= 0 && anyField.MatchString(bare):
 			fields++
 		default:
 			start, fields, own = -1, 0, false
-			if copyMark().MatchString(bare) {
+			if copyMark.MatchString(bare) {
 				mark = at
 			} else if mark >= 0 && !strings.HasPrefix(bare, "-") {
 				mark = -1
@@ -228,7 +227,7 @@ var refusalLine = regex.Lazy(`(?m)\b[45]\d\d[ -].*$`)
 
 // diagnosticIn returns a server's refusal from the text for people, with the lines that continue it.
 func diagnosticIn(text string) string {
-	at := refusalLine().FindStringIndex(text)
+	at := refusalLine.FindStringIndex(text)
 	if at == nil {
 		return ""
 	}
@@ -257,7 +256,7 @@ func (r *Report) explain(to *Recipient) {
 		}
 	}
 	said := StatusCode.FindString(to.Diagnostic)
-	switch m := replyStatus().FindStringSubmatch(to.Diagnostic); {
+	switch m := replyStatus.FindStringSubmatch(to.Diagnostic); {
 	case to.Status == "":
 		to.Status = said
 	// Some servers write a status of their own beside the answer of the host that refused: 5.0.0, or 5.1.1 for any 550. The
@@ -294,15 +293,15 @@ func (r *Report) said(address string) string {
 
 var (
 	transcriptBegins = regex.Lazy(`(?i)-{3,} *Transcript of session follows *-{3,}`)
-	localConclusion  = regexp.MustCompile(`^[45]\d\d [45]\.\d{1,3}\.\d{1,3} .*$`)
-	aboutRecipient   = regexp.MustCompile(`^<([^<>]+)>\.\.\. (.*)$`)
+	localConclusion  = regex.Lazy(`^[45]\d\d [45]\.\d{1,3}\.\d{1,3} .*$`)
+	aboutRecipient   = regex.Lazy(`^<([^<>]+)>\.\.\. (.*)$`)
 )
 
 // fromTranscript reads the transcript of the session that sendmail and programs like it write (RFC 3464 knows none). It
 // shows whether another host was contacted at all: Remote-MTA names the host that the reporter wanted to contact. If
 // none answered, the cause is what the reporter itself says there.
 func (r *Report) fromTranscript(to *Recipient) {
-	at := transcriptBegins().FindStringIndex(r.Text)
+	at := transcriptBegins.FindStringIndex(r.Text)
 	if at == nil {
 		return
 	}

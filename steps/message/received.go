@@ -79,7 +79,7 @@ func ParseReceived(header string) (h Hop, ok bool) {
 		}
 		h.Helo = h.From
 		for _, c := range from.comments {
-			if m := heloInside().FindStringSubmatch(c); m != nil {
+			if m := heloInside.FindStringSubmatch(c); m != nil {
 				h.Helo = m[1]
 			}
 		}
@@ -87,7 +87,7 @@ func ParseReceived(header string) (h Hop, ok bool) {
 	h.readProtocol(clauses)
 	if at, err := date.Mail(stamp); err == nil && at.Year() >= 1980 && at.Year() < 2200 {
 		h.At, h.Resolution = at, time.Second
-		if !withSeconds().MatchString(stamp) {
+		if !withSeconds.MatchString(stamp) {
 			h.Resolution = time.Minute
 		}
 		h.sharpen()
@@ -233,20 +233,20 @@ func (h *Hop) readProtocol(clauses map[string]*receivedClause) {
 			}
 		}
 	}
-	if m := mailProtocol().FindStringSubmatch(strings.ToUpper(h.Protocol)); m != nil {
+	if m := mailProtocol.FindStringSubmatch(strings.ToUpper(h.Protocol)); m != nil {
 		h.Protocol, h.TLS = strings.ToUpper(h.Protocol), TLSNo
 		if m[1] != "" {
 			h.TLS = TLSYes
 		}
 	}
 	for _, remark := range remarks {
-		if m := tlsVersion().FindStringSubmatch(remark); m != nil && h.version == "" {
+		if m := tlsVersion.FindStringSubmatch(remark); m != nil && h.version == "" {
 			h.version, h.TLS = strings.ToUpper(m[1])+"v"+m[2], TLSYes
 			if m[3] != "" {
 				h.version += "." + m[3]
 			}
 		}
-		if m := tlsCipher().FindStringSubmatch(remark); m != nil && h.cipher == "" {
+		if m := tlsCipher.FindStringSubmatch(remark); m != nil && h.cipher == "" {
 			h.cipher, h.TLS = m[1]+m[2]+m[3], TLSYes
 		}
 	}
@@ -257,7 +257,7 @@ func (h *Hop) readProtocol(clauses map[string]*receivedClause) {
 
 // Authenticated reports whether the client had logged in (RFC 3848): a user's program, not another server.
 func (h *Hop) Authenticated() bool {
-	return mailProtocol().MatchString(h.Protocol) && strings.HasSuffix(h.Protocol, "A")
+	return mailProtocol.MatchString(h.Protocol) && strings.HasSuffix(h.Protocol, "A")
 }
 
 // Inside reports whether the message stayed on a machine or inside an organisation's system on this hop, so that TLS

@@ -26,7 +26,7 @@ func Decode(value string) string {
 	var out strings.Builder
 	var run encodedRun
 	done := 0
-	for _, at := range encodedWord().FindAllStringSubmatchIndex(value, -1) {
+	for _, at := range encodedWord.FindAllStringSubmatchIndex(value, -1) {
 		between := value[done:at[0]]
 		name := strings.ToLower(value[at[2]:at[3]])
 		content, ok := decodeText(value[at[4]:at[5]], value[at[6]:at[7]])

@@ -1,7 +1,6 @@
 package pagetree
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/net/html/atom"
 
 	"github.com/stepwatch/stepwatch/steps/address"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // A field may take less than what a visitor types: HTML §4.10.5 limits its length and sanitises its value.
@@ -39,9 +39,9 @@ var timeLayouts = map[string][]string{
 }
 
 var (
-	number = regexp.MustCompile(`^-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?$`) // HTML §2.3.4.3
-	week   = regexp.MustCompile(`^\d{4,}-W(?:0[1-9]|[1-4]\d|5[0-3])$`)
-	colour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+	number = regex.Lazy(`^-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?$`) // HTML §2.3.4.3
+	week   = regex.Lazy(`^\d{4,}-W(?:0[1-9]|[1-4]\d|5[0-3])$`)
+	colour = regex.Lazy(`^#[0-9a-fA-F]{6}$`)
 )
 
 // Taken returns what of a typed text a field takes, as far as the HTML determines it. It is empty for a text that a

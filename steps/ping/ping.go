@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
 	"strconv"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/program"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // ErrSilent means that no answer came in time.
@@ -137,7 +137,7 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 // roundTrip matches the time of an answer in the output of ping of iputils, inetutils and the BSDs.
-var roundTrip = regexp.MustCompile(`time[=<]([\d.]+) ?ms`)
+var roundTrip = regex.Lazy(`time[=<]([\d.]+) ?ms`)
 
 // byProgram runs the machine's ping. It ends with one answer or with ctx.
 func byProgram(ctx context.Context, to netip.Addr) (time.Duration, error) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -188,5 +188,5 @@ func postgresError(err error) error {
 }
 
 // brokenMessage matches what the library says of a message that it cannot read or did not expect. It has no types for that.
-var brokenMessage = regexp.MustCompile(`body (?:must have length|is invalid)|invalid (?:message )?length|unknown (?:message|authentication) type|unexpected message|message too short|` +
+var brokenMessage = regex.Lazy(`body (?:must have length|is invalid)|invalid (?:message )?length|unknown (?:message|authentication) type|unexpected message|message too short|` +
 	`bad (?:auth type|authentication message)|received ReadyForQuery`)

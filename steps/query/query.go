@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -49,7 +49,7 @@ func (b *Breach) Error() string { return ErrProtocol.Error() + ": " + b.Said }
 func (b *Breach) Unwrap() error { return ErrProtocol }
 
 // selects matches statements whose answers have columns, in both dialects of SQL.
-var selects = regexp.MustCompile(`(?i)^[\s(]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DESCRIBE|EXPLAIN)\b`)
+var selects = regex.Lazy(`(?i)^[\s(]*(?:SELECT|WITH|VALUES|TABLE|SHOW|DESCRIBE|EXPLAIN)\b`)
 
 // Refusal is a server's error.
 type Refusal struct {

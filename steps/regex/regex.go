@@ -7,20 +7,80 @@ import (
 	"sync"
 )
 
-var known []func() *regexp.Regexp
-
-// Lazy returns a regular expression that is compiled on first use. It is for package variables; an expression that does not
-// compile panics then.
-func Lazy(expression string) func() *regexp.Regexp {
-	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
-	known = append(known, compiled) // packages are initialised one after the other
-	return compiled
+// Regexp is a regular expression of the program. Its methods are those of regexp.Regexp, and the first call compiles it.
+type Regexp struct {
+	expression string
+	once       sync.Once
+	compiled   *regexp.Regexp
 }
 
-// CompileAll compiles all expressions of the program, for a test that each of them compiles.
-func CompileAll() (count int) {
-	for _, compiled := range known {
-		compiled()
-	}
-	return len(known)
+// Lazy returns a regular expression that is compiled on first use. It is for package variables: an expression that does not
+// compile panics then, and a test compiles all of them (TestEveryExpressionCompiles). The compiler evaluates the call, so
+// such a variable costs nothing when the program starts.
+func Lazy(expression string) *Regexp { return &Regexp{expression: expression} }
+
+// Compiled returns the compiled expression.
+func (r *Regexp) Compiled() *regexp.Regexp {
+	r.once.Do(func() { r.compiled = regexp.MustCompile(r.expression) })
+	return r.compiled
+}
+
+// String returns the expression.
+func (r *Regexp) String() string { return r.expression }
+
+// Match is that of regexp.Regexp.
+func (r *Regexp) Match(b []byte) bool { return r.Compiled().Match(b) }
+
+// MatchString is that of regexp.Regexp.
+func (r *Regexp) MatchString(s string) bool { return r.Compiled().MatchString(s) }
+
+// Find is that of regexp.Regexp.
+func (r *Regexp) Find(b []byte) []byte { return r.Compiled().Find(b) }
+
+// FindString is that of regexp.Regexp.
+func (r *Regexp) FindString(s string) string { return r.Compiled().FindString(s) }
+
+// FindStringIndex is that of regexp.Regexp.
+func (r *Regexp) FindStringIndex(s string) []int { return r.Compiled().FindStringIndex(s) }
+
+// FindStringSubmatch is that of regexp.Regexp.
+func (r *Regexp) FindStringSubmatch(s string) []string { return r.Compiled().FindStringSubmatch(s) }
+
+// FindStringSubmatchIndex is that of regexp.Regexp.
+func (r *Regexp) FindStringSubmatchIndex(s string) []int {
+	return r.Compiled().FindStringSubmatchIndex(s)
+}
+
+// FindSubmatch is that of regexp.Regexp.
+func (r *Regexp) FindSubmatch(b []byte) [][]byte { return r.Compiled().FindSubmatch(b) }
+
+// FindAllString is that of regexp.Regexp.
+func (r *Regexp) FindAllString(s string, n int) []string { return r.Compiled().FindAllString(s, n) }
+
+// FindAllStringIndex is that of regexp.Regexp.
+func (r *Regexp) FindAllStringIndex(s string, n int) [][]int {
+	return r.Compiled().FindAllStringIndex(s, n)
+}
+
+// FindAllStringSubmatch is that of regexp.Regexp.
+func (r *Regexp) FindAllStringSubmatch(s string, n int) [][]string {
+	return r.Compiled().FindAllStringSubmatch(s, n)
+}
+
+// FindAllStringSubmatchIndex is that of regexp.Regexp.
+func (r *Regexp) FindAllStringSubmatchIndex(s string, n int) [][]int {
+	return r.Compiled().FindAllStringSubmatchIndex(s, n)
+}
+
+// ReplaceAll is that of regexp.Regexp.
+func (r *Regexp) ReplaceAll(b, template []byte) []byte { return r.Compiled().ReplaceAll(b, template) }
+
+// ReplaceAllString is that of regexp.Regexp.
+func (r *Regexp) ReplaceAllString(s, template string) string {
+	return r.Compiled().ReplaceAllString(s, template)
+}
+
+// ReplaceAllStringFunc is that of regexp.Regexp.
+func (r *Regexp) ReplaceAllStringFunc(s string, replace func(string) string) string {
+	return r.Compiled().ReplaceAllStringFunc(s, replace)
 }

@@ -4,12 +4,13 @@ import (
 	"crypto/hmac"
 	"crypto/md5" //nolint:gosec // CRAM-MD5 is tested
 	"encoding/hex"
-	"regexp"
 	"strings"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 	"github.com/xdg-go/scram"
+
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // saslMechanisms are the mechanisms that the SMTP server offers.
@@ -87,7 +88,7 @@ func scramServer(hash scram.HashGeneratorFcn, password func(string) (string, boo
 	}), nil
 }
 
-var bearer = regexp.MustCompile(`^(?:user=|n,a=)([^\x01,]*),?\x01(?:.*\x01)?auth=Bearer ([^\x01]*)\x01\x01$`)
+var bearer = regex.Lazy(`^(?:user=|n,a=)([^\x01,]*),?\x01(?:.*\x01)?auth=Bearer ([^\x01]*)\x01\x01$`)
 
 // tokenServer is XOAUTH2 and OAUTHBEARER (RFC 7628). The token is the user's password.
 func tokenServer(check func(username, password string) error) saslServer {

@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"net/http"
 	"net/textproto"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/form"
+	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
 // The sentences about requests that no visitor sends by hand: other methods, bodies, and header fields. A browser
@@ -125,10 +125,10 @@ func (v *visit) takeBody(ctx context.Context, w *steps.World, a steps.Args) erro
 // The references to secrets in a body. For JSON the pattern also matches whole strings, so that a reference inside
 // another string is not replaced.
 var (
-	namedSecret = regexp.MustCompile(`^the secret "([^"]+)"$`)
-	jsonSecret  = regexp.MustCompile(`(?s)the secret "([^"]+)"|"(?:[^"\\]|\\.)*"`)
-	xmlSecret   = regexp.MustCompile(`>\s*the secret "([^"]+)"\s*<`)
-	textSecret  = regexp.MustCompile(`^\s*the secret "([^"]+)"\s*$`)
+	namedSecret = regex.Lazy(`^the secret "([^"]+)"$`)
+	jsonSecret  = regex.Lazy(`(?s)the secret "([^"]+)"|"(?:[^"\\]|\\.)*"`)
+	xmlSecret   = regex.Lazy(`>\s*the secret "([^"]+)"\s*<`)
+	textSecret  = regex.Lazy(`^\s*the secret "([^"]+)"\s*$`)
 )
 
 // withSecrets replaces the values of a body that refer to secrets, according to its media type.

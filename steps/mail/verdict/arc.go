@@ -11,7 +11,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/maildns"
 	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -95,7 +95,7 @@ func readARCChain(fields message.Header) ([]arcSet, error) {
 	return chain, nil
 }
 
-var tagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
+var tagName = regex.Lazy(`^[A-Za-z][A-Za-z0-9_]*$`)
 
 // checkTags is stricter than mail.TagsOf: a seal with ambiguous tags is not valid (RFC 6376 section 3.2).
 func checkTags(list string) error {
@@ -307,7 +307,7 @@ func decodedTag(value string) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(strings.Join(strings.Fields(value), ""))
 }
 
-var signatureTag = regexp.MustCompile(`((?:^|[;:])\s*b\s*=)[^;]*`)
+var signatureTag = regex.Lazy(`((?:^|[;:])\s*b\s*=)[^;]*`)
 
 // withoutSignature returns a signature's field with an empty value of b= (RFC 6376 section 3.7).
 func withoutSignature(f message.Field) message.Field {

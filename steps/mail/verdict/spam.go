@@ -3,7 +3,6 @@ package verdict
 import (
 	"context"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/mail"
 	"github.com/stepwatch/stepwatch/steps/message"
+	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -47,17 +47,17 @@ const signedNumber = `([-+]?\d+(?:\.\d+)?)`
 // spamHeaders are read in this order. The group of the pattern is the score. On Exchange's scale 5 and above mean spam.
 var spamHeaders = []struct {
 	name   string
-	score  *regexp.Regexp
+	score  *regex.Regexp
 	marked func(value string, score float64) bool
 }{
-	{"X-Spamd-Result", regexp.MustCompile(`\[\s*` + signedNumber + `\s*/`), func(v string, _ float64) bool {
+	{"X-Spamd-Result", regex.Lazy(`\[\s*` + signedNumber + `\s*/`), func(v string, _ float64) bool {
 		return strings.HasPrefix(strings.ToLower(v), "default: true")
 	}},
-	{"X-Rspamd-Score", regexp.MustCompile(`^` + signedNumber), nil},
-	{"X-Spam-Status", regexp.MustCompile(`(?i)\b(?:score|hits)=\s*` + signedNumber), saysYes},
-	{"X-Spam-Score", regexp.MustCompile(`^` + signedNumber), nil},
-	{"X-MS-Exchange-Organization-SCL", regexp.MustCompile(`^` + signedNumber), highLevel},
-	{"X-Forefront-Antispam-Report", regexp.MustCompile(`(?i)(?:^|;)\s*SCL:` + signedNumber), func(v string, level float64) bool {
+	{"X-Rspamd-Score", regex.Lazy(`^` + signedNumber), nil},
+	{"X-Spam-Status", regex.Lazy(`(?i)\b(?:score|hits)=\s*` + signedNumber), saysYes},
+	{"X-Spam-Score", regex.Lazy(`^` + signedNumber), nil},
+	{"X-MS-Exchange-Organization-SCL", regex.Lazy(`^` + signedNumber), highLevel},
+	{"X-Forefront-Antispam-Report", regex.Lazy(`(?i)(?:^|;)\s*SCL:` + signedNumber), func(v string, level float64) bool {
 		return highLevel(v, level) || strings.Contains(strings.ToUpper(v), "SFV:SPM")
 	}},
 	{"X-Spam-Flag", nil, saysYes},
