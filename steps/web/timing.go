@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -105,7 +106,9 @@ func reportNavigation(w *steps.World, tab *browser.Tab, n *browser.Navigation) {
 		w.Measure("http_redirects", "Redirects followed to the page.", float64(len(n.Chain)-1))
 		w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(answer.Body()))
 		if answer.TLS != nil {
-			w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's certificate expires.", float64(answer.TLS.Expires.Unix()))
+			if u, err := url.Parse(answer.URL); err == nil { // a browser's URL always parses
+				w.MeasureExpiry(u.Hostname(), answer.TLS.Expires)
+			}
 		}
 	}
 }
