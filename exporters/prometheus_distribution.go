@@ -148,18 +148,21 @@ func (d *distribution) message() *dto.Histogram {
 		SampleCount: &d.count, SampleSum: new(d.sum.Seconds()), CreatedTimestamp: timestamppb.New(d.since),
 		Schema: &d.schema, ZeroThreshold: new(float64(nativeZeroThreshold)), ZeroCount: &d.zero,
 	}
-	var next, last int64
-	for i, b := range d.buckets {
-		if gap := int64(b.index) - next; i == 0 || gap > 0 {
-			h.PositiveSpan = append(h.PositiveSpan, &dto.BucketSpan{Offset: new(int32(gap)), Length: new(uint32)})
-		}
+	next, last := int32(0), int64(0)
+	add := func(count int64) {
 		*h.PositiveSpan[len(h.PositiveSpan)-1].Length++
-		h.PositiveDelta = append(h.PositiveDelta, int64(b.count)-last)
-		next, last = int64(b.index)+1, int64(b.count)
+		h.PositiveDelta = append(h.PositiveDelta, count-last)
+		next, last = next+1, count
 	}
-	if len(d.buckets) == 0 {
-		// Without any span, it would look like a histogram with classic buckets alone.
-		h.PositiveSpan = []*dto.BucketSpan{{Offset: new(int32), Length: new(uint32)}}
+	for i, b := range d.buckets {
+		if gap := b.index - next; i == 0 || gap > 2 { // up to two empty buckets take less than another span
+			h.PositiveSpan = append(h.PositiveSpan, &dto.BucketSpan{Offset: &gap, Length: new(uint32)})
+			next = b.index
+		}
+		for next < b.index {
+			add(0)
+		}
+		add(int64(b.count))
 	}
 	if d.latest.run != "" {
 		h.Exemplars = []*dto.Exemplar{d.latest.message()}

@@ -269,14 +269,11 @@ func appendEscaped(b []byte, text string, quotes bool) []byte {
 // pairsOf returns the labels in text, which appendLabel has written, sorted by name.
 func pairsOf(text string) []*dto.LabelPair {
 	var all []*dto.LabelPair
-	for len(text) > 0 {
-		name, rest, _ := strings.Cut(text[1:], `="`)
-		var value []byte
-		for i := 0; i < len(rest); i++ {
-			if rest[i] == '"' {
-				text = rest[i+1:]
-				break
-			}
+	for text != "" {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(text, ","), `="`)
+		value := make([]byte, 0, len(rest))
+		i := 0
+		for ; rest[i] != '"'; i++ {
 			c := rest[i]
 			if c == '\\' {
 				i++
@@ -286,6 +283,7 @@ func pairsOf(text string) []*dto.LabelPair {
 			}
 			value = append(value, c)
 		}
+		text = rest[i+1:]
 		all = append(all, &dto.LabelPair{Name: &name, Value: new(string(value))})
 	}
 	slices.SortFunc(all, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })

@@ -193,7 +193,7 @@ func (w *pageWriter) buckets(scenario string, d *distribution) {
 		if e := &d.exemplars[i]; w.open && e.run != "" {
 			w.buffer = appendEscaped(append(w.buffer, ` # {run="`...), e.run, true)
 			w.buffer = append(appendValue(append(w.buffer, `"} `...), e.took.Seconds()), ' ')
-			w.buffer = appendValue(w.buffer, float64(e.at.UnixMilli())/1000)
+			w.buffer = appendValue(w.buffer, float64(e.at.UnixNano())/1e9)
 		}
 		w.buffer = append(w.buffer, '\n')
 	}
@@ -246,7 +246,7 @@ func (p *Prometheus) Gather() ([]*dto.MetricFamily, error) {
 	all := v.others
 	base := make([][]*dto.LabelPair, len(v.scenarios))
 	for i := range v.scenarios {
-		base[i] = pairsOf("," + v.scenarios[i].layout.labels)
+		base[i] = pairsOf(v.scenarios[i].layout.labels)
 	}
 	for _, f := range p.shown() {
 		if on := v.message(f, base); len(on.Metric) > 0 {
