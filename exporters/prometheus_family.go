@@ -266,30 +266,6 @@ func appendEscaped(b []byte, text string, quotes bool) []byte {
 	return b
 }
 
-// pairsOf returns the labels in text, which appendLabel has written, sorted by name.
-func pairsOf(text string) []*dto.LabelPair {
-	var all []*dto.LabelPair
-	for text != "" {
-		name, rest, _ := strings.Cut(strings.TrimPrefix(text, ","), `="`)
-		value := make([]byte, 0, len(rest))
-		i := 0
-		for ; rest[i] != '"'; i++ {
-			c := rest[i]
-			if c == '\\' {
-				i++
-				if c = rest[i]; c == 'n' {
-					c = '\n'
-				}
-			}
-			value = append(value, c)
-		}
-		text = rest[i+1:]
-		all = append(all, &dto.LabelPair{Name: &name, Value: new(string(value))})
-	}
-	slices.SortFunc(all, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
-	return all
-}
-
 // labelMax limits a label's value in bytes. A step's text is repeated on every line about it.
 const labelMax = 256
 

@@ -1,7 +1,6 @@
 package exporters
 
 import (
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -13,30 +12,39 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/klauspost/compress/gzip"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 )
 
-// serve answers a scrape in the format that the scraper prefers. Text and OpenMetrics are written here: what a line begins
-// with is kept from one scrape to the next (layout), while promhttp gathers, sorts and escapes it each time.
+// serve answers a scrape in the format that the scraper prefers. The formats that Prometheus asks for are written here: what
+// a line begins with is kept from one scrape to the next (layout), while promhttp gathers, sorts and escapes it each time.
 func (p *Prometheus) serve(w http.ResponseWriter, r *http.Request) {
 	format := expfmt.NegotiateIncludingOpenMetrics(r.Header)
 	kind := format.FormatType()
-	if kind != expfmt.TypeTextPlain && kind != expfmt.TypeOpenMetrics {
-		p.protobuf.ServeHTTP(w, r)
+	delimited := kind == expfmt.TypeProtoDelim
+	if kind != expfmt.TypeTextPlain && kind != expfmt.TypeOpenMetrics && !delimited {
+		p.readable.ServeHTTP(w, r)
 		return
 	}
-	view := p.look(len(p.config.Buckets) > 0)
+	view := p.look(delimited || len(p.config.Buckets) > 0)
 	if view.err != nil {
 		p.errors.WithLabelValues("gathering").Inc()
 		p.log.Error("serve metrics", "err", view.err)
 	}
 	w.Header().Set("Content-Type", string(format))
-	page := pageWriter{to: w, open: kind == expfmt.TypeOpenMetrics, buffer: make([]byte, 0, pageBuffer)}
-	page.write(view, p.shown())
-	if page.flush(); page.err != nil && r.Context().Err() == nil {
+	var err error
+	if delimited {
+		err = view.writeProtobuf(w, p.shown())
+	} else {
+		page := pageWriter{to: w, open: kind == expfmt.TypeOpenMetrics, buffer: make([]byte, 0, pageBuffer)}
+		page.write(view, p.shown())
+		page.flush()
+		err = page.err
+	}
+	if err != nil && r.Context().Err() == nil {
 		p.errors.WithLabelValues("encoding").Inc()
-		p.log.Error("serve metrics", "err", page.err)
+		p.log.Error("serve metrics", "err", err)
 	}
 }
 
@@ -55,7 +63,7 @@ type pageWriter struct {
 	to     io.Writer
 	open   bool // OpenMetrics
 	buffer []byte
-	headed *family // whose lines are being written
+	headed bool // the lines about the family are written
 	err    error
 }
 
@@ -95,63 +103,48 @@ func (w *pageWriter) other(f *dto.MetricFamily) {
 
 // family writes a family, if it has any series.
 func (w *pageWriter) family(v *view, f *family) {
-	for i := range v.agent {
-		if s := &v.agent[i]; s.family == f {
-			w.begin(f, "", "", s.labels, "")
+	w.headed = false
+	for s := range v.of(f) {
+		if f.kind != dto.MetricType_HISTOGRAM {
+			w.begin(f, "", s, "")
 			w.end(s.value)
+			continue
 		}
+		if len(f.bounds) > 0 {
+			w.buckets(s)
+		}
+		w.begin(f, "_sum", s, "")
+		w.end(s.sum)
+		w.begin(f, "_count", s, "")
+		w.end(s.value)
 	}
-	for i := range v.scenarios {
-		s := &v.scenarios[i]
-		if n := v.counted(s, f); n > 0 {
-			w.begin(f, "", s.layout.labels, "", "")
-			w.end(float64(n))
-		}
-		for ; s.next < len(s.layout.sorted); s.next++ {
-			point := &s.layout.points[s.layout.sorted[s.next]]
-			if point.family != f {
-				break
-			}
-			values := v.values[s.values+point.at:]
-			if f.kind != dto.MetricType_HISTOGRAM {
-				w.begin(f, "", s.layout.labels, point.labels, "")
-				w.end(values[0])
-				continue
-			}
-			if len(f.bounds) > 0 {
-				w.buckets(s.layout.labels, &v.all[s.all+int(s.layout.sorted[s.next])-s.layout.distributions])
-			}
-			w.begin(f, "_sum", s.layout.labels, point.labels, "")
-			w.end(values[1])
-			w.begin(f, "_count", s.layout.labels, point.labels, "")
-			w.end(values[0])
-		}
-		if len(w.buffer) > pageBuffer*7/8 {
-			w.flush()
-		}
-	}
-	w.headed = nil
 }
 
 // begin writes a line up to its value, after the lines about its family if it is the first.
-func (w *pageWriter) begin(f *family, suffix, scenario, labels, more string) {
-	if w.headed != f {
-		w.headed = f
+func (w *pageWriter) begin(f *family, suffix string, s series, more string) {
+	if !w.headed {
+		w.headed = true
 		w.head(f)
 	}
 	b := append(append(w.buffer, f.name...), suffix...)
-	if scenario != "" || labels != "" {
+	if s.scenario != "" || s.labels != "" {
 		b = append(b, '{')
-		if scenario == "" {
+		labels := s.labels
+		if s.scenario == "" {
 			labels = labels[1:] // without the comma
 		}
-		b = append(append(append(append(b, scenario...), labels...), more...), '}')
+		b = append(append(append(append(b, s.scenario...), labels...), more...), '}')
 	}
 	w.buffer = append(b, ' ')
 }
 
 // end writes the value of a line.
-func (w *pageWriter) end(value float64) { w.buffer = append(appendValue(w.buffer, value), '\n') }
+func (w *pageWriter) end(value float64) {
+	w.buffer = append(appendValue(w.buffer, value), '\n')
+	if len(w.buffer) > pageBuffer*7/8 {
+		w.flush()
+	}
+}
 
 // head writes what a family is about.
 func (w *pageWriter) head(f *family) {
@@ -176,7 +169,8 @@ func (w *pageWriter) head(f *family) {
 }
 
 // buckets writes the classic buckets of a distribution.
-func (w *pageWriter) buckets(scenario string, d *distribution) {
+func (w *pageWriter) buckets(s series) {
+	d := s.distribution
 	var below uint64
 	for i, n := range d.classic {
 		bound := math.Inf(1)
@@ -188,7 +182,7 @@ func (w *pageWriter) buckets(scenario string, d *distribution) {
 			le = append(le, ".0"...) // "OpenMetrics 1.0", "Considerations: Canonical Numbers"
 		}
 		below += n
-		w.begin(d.family, "_bucket", scenario, d.labels, string(append(le, '"')))
+		w.begin(d.family, "_bucket", s, string(append(le, '"')))
 		w.buffer = strconv.AppendUint(w.buffer, below, 10)
 		if e := &d.exemplars[i]; w.open && e.run != "" {
 			w.buffer = appendEscaped(append(w.buffer, ` # {run="`...), e.run, true)
@@ -238,69 +232,8 @@ func appendValue(b []byte, v float64) []byte {
 	}
 }
 
-// Gather returns the page as it is in the protobuf format. The registry compares every series with its family and with all
-// others, which took a third of a scrape's time. The series of scenarios are by far the most, and they differ by
-// construction (scenarioKey, bind, label, measuredNames). So Gather adds them without the registry.
-func (p *Prometheus) Gather() ([]*dto.MetricFamily, error) {
-	v := p.look(true)
-	all := v.others
-	base := make([][]*dto.LabelPair, len(v.scenarios))
-	for i := range v.scenarios {
-		base[i] = pairsOf(v.scenarios[i].layout.labels)
-	}
-	for _, f := range p.shown() {
-		if on := v.message(f, base); len(on.Metric) > 0 {
-			all = append(all, on)
-		}
-	}
-	slices.SortFunc(all, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
-	return all, v.err
-}
-
-// message returns a family of the view. base are the labels of the scenarios.
-func (v *view) message(f *family, base [][]*dto.LabelPair) *dto.MetricFamily {
-	on := &dto.MetricFamily{Name: &f.name, Help: &f.help, Type: &f.kind}
-	add := func(labels []*dto.LabelPair, value float64) {
-		m := &dto.Metric{Label: labels}
-		if f.kind == dto.MetricType_COUNTER {
-			m.Counter = &dto.Counter{Value: &value}
-		} else {
-			m.Gauge = &dto.Gauge{Value: &value}
-		}
-		on.Metric = append(on.Metric, m)
-	}
-	for i := range v.agent {
-		if s := &v.agent[i]; s.family == f {
-			add(pairsOf(s.labels), s.value)
-		}
-	}
-	for i := range v.scenarios {
-		s := &v.scenarios[i]
-		if n := v.counted(s, f); n > 0 {
-			add(base[i], float64(n))
-		}
-		for ; s.next < len(s.layout.sorted); s.next++ {
-			index := int(s.layout.sorted[s.next])
-			point := &s.layout.points[index]
-			if point.family != f {
-				break
-			}
-			labels := base[i]
-			if point.labels != "" {
-				labels = append(slices.Clip(labels), pairsOf(point.labels)...)
-			}
-			if f.kind == dto.MetricType_HISTOGRAM {
-				on.Metric = append(on.Metric, &dto.Metric{Label: labels, Histogram: v.all[s.all+index-s.layout.distributions].message()})
-			} else {
-				add(labels, v.values[s.values+point.at])
-			}
-		}
-	}
-	return on
-}
-
-// compressed returns a handler that compresses a page. promhttp can do that too, but only at a level that takes two
-// fifths of a scrape's time. This level takes a fifth, and produces a thirtieth of the bytes instead of a fortieth.
+// compressed returns a handler that compresses a page to a thirtieth of its size. This takes as long as writing it twice,
+// and half as long as with the standard library at the same level (BenchmarkPrometheusScrape).
 func compressed(page http.Handler) http.Handler {
 	writers := sync.Pool{New: func() any {
 		w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)

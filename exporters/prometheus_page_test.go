@@ -2,7 +2,9 @@ package exporters_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -98,16 +100,12 @@ func sample(t *testing.T, line string) (name string, labels []string, rest strin
 
 // everything returns an exporter with every kind of series, and results of every kind, several times.
 func everything(config exporters.PrometheusConfig) *exporters.Prometheus {
-	p := exporters.NewPrometheus(config, exporters.Host{Stats: func() result.Stats {
-		stats := exporterstest.Stats()
-		stats.Mistakes = map[string]int{"a \"b\"\\\n.feature": 2}
-		for name, r := range exporterstest.Odd() {
-			if name == "huge texts" || strings.HasPrefix(name, "a status") || name == "hostile texts" || name == "nothing at all" {
-				stats.Scenarios = append(stats.Scenarios, result.ScenarioStats{Identity: r.Identity, Late: 3})
-			}
-		}
-		return stats
-	}})
+	stats := exporterstest.Stats()
+	stats.Mistakes = map[string]int{"a \"b\"\\\n.feature": 2}
+	for _, name := range []string{"huge texts", "hostile texts", "a status from elsewhere", "nothing at all"} {
+		stats.Scenarios = append(stats.Scenarios, result.ScenarioStats{Identity: exporterstest.Odd()[name].Identity, Late: 3})
+	}
+	p := exporters.NewPrometheus(config, exporters.Host{Stats: func() result.Stats { return stats }})
 	for range 2 {
 		for _, r := range exporterstest.Odd() {
 			p.Export(r)
@@ -153,6 +151,40 @@ func TestPrometheusPageIsThatOfExpfmt(t *testing.T) {
 			}
 			if len(got) != len(want) || len(got) < 150 {
 				t.Errorf("%s, Accept %q: got %d lines, want %d", name, accept, len(got), len(want))
+			}
+		}
+	}
+}
+
+// TestPrometheusProtobufIsThatOfGather compares the protobuf page, which the exporter writes itself, with the messages.
+func TestPrometheusProtobufIsThatOfGather(t *testing.T) {
+	ours := func(f *dto.MetricFamily) bool { return strings.HasPrefix(f.GetName(), "stepwatch_") }
+	for name, config := range configurations() {
+		p := everything(config)
+		want, err := p.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = slices.DeleteFunc(want, func(f *dto.MetricFamily) bool { return !ours(f) })
+		var got []*dto.MetricFamily
+		decoder := expfmt.NewDecoder(strings.NewReader(page(t, p, acceptProtobuf)), expfmt.NewFormat(expfmt.TypeProtoDelim))
+		for {
+			f := new(dto.MetricFamily)
+			if err := decoder.Decode(f); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if ours(f) {
+				got = append(got, f)
+			}
+		}
+		if len(got) != len(want) || len(got) < 20 {
+			t.Errorf("%s: got %d families, want %d", name, len(got), len(want))
+		}
+		for i := range min(len(got), len(want)) {
+			if !proto.Equal(got[i], want[i]) {
+				t.Errorf("%s: got\n%v\nwant\n%v", name, got[i], want[i])
 			}
 		}
 	}
