@@ -232,8 +232,8 @@ func appendValue(b []byte, v float64) []byte {
 	}
 }
 
-// compressed returns a handler that compresses a page to a thirtieth of its size. This takes as long as writing it twice,
-// and half as long as with the standard library at the same level (BenchmarkPrometheusScrape).
+// compressed returns a handler that compresses a page to a thirtieth of its size. This takes half as long as with the
+// standard library at the same level: 1.4 ms of CPU time for 1000 scenarios instead of 2.9.
 func compressed(page http.Handler) http.Handler {
 	writers := sync.Pool{New: func() any {
 		w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)

