@@ -95,7 +95,7 @@ func TestAgentServesMetricsAndStopsWhenTold(t *testing.T) {
 	}
 	until(t, "a passed run", func() bool { return sample("stepwatch_scenario_success", "1") })
 	until(t, "its step's time", func() bool {
-		return strings.Contains(get(t, metrics), `stepwatch_step_last_duration_seconds{feature="Site",scenario="Home",step="I should see \"Welcome\""}`)
+		return strings.Contains(get(t, metrics), `stepwatch_step_last_duration_seconds{feature="Site",scenario="Home",step="I should see \"Welcome\"",order="02"}`)
 	})
 	site.SetBroken(stepstest.Status500)
 	until(t, "the alert", func() bool { return sample("stepwatch_alert_firing", "1") })

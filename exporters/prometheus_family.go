@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -30,42 +31,16 @@ const namespace = "stepwatch_"
 // innerLabel is the label of a step below another one.
 const innerLabel = "inner_step"
 
-// The shape of native histograms: buckets 10 % wide, so a quantile is accurate to 5 %. A scenario seldom needs more
-// than 64 of them (a factor of 256 between fastest and slowest). If it does, they widen, or are reset after an hour, so
-// that memory stays bounded.
-const (
-	nativeFactor     = 1.1
-	nativeBucketsMax = 64
-	nativeReset      = time.Hour
-)
-
-// series returns a histogram with the classic buckets of the family, in addition to the native ones.
-func (f *family) series(labels []*dto.LabelPair) *series {
-	return &series{
-		family: f,
-		labels: labels,
-		histogram: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:                            f.name,
-			Help:                            f.help,
-			Buckets:                         f.bounds,
-			NativeHistogramBucketFactor:     nativeFactor,
-			NativeHistogramMaxBucketNumber:  nativeBucketsMax,
-			NativeHistogramMinResetDuration: nativeReset,
-			NativeHistogramMaxExemplars:     -1, // those of the classic buckets are enough
-		}),
-	}
-}
-
 // families are the metrics of scenarios and of the agent.
 type families struct {
-	stepDuration, innerDuration, phaseDuration, duration *family
+	stepDuration, innerDuration, phaseDuration *family
 
-	stepLast, innerLast, phaseLast                                                     *family
-	success, state, lastRun, lastDuration, lastDelay, failing, info, interval, backoff *family
-	runs, failures, late, missed, alertFiring                                          *family
-	dropped, inProgress, waiting, workers, abandoned, mistakes, lack                   *family
+	stepLast, innerLast, phaseLast                                   *family
+	success, state, lastRun, failing, info, backoff                  *family
+	runs, failures, late, missed, alertFiring                        *family
+	dropped, inProgress, waiting, workers, abandoned, mistakes, lack *family
 
-	all []string
+	all []*family // in alphabetical order
 }
 
 func newFamilies(buckets []time.Duration) families {
@@ -75,8 +50,9 @@ func newFamilies(buckets []time.Duration) families {
 		classic[i] = b.Seconds()
 	}
 	add := func(kind dto.MetricType, name, help string) *family {
-		f.all = append(f.all, namespace+name)
-		return &family{name: namespace + name, help: help, kind: kind}
+		one := &family{name: namespace + name, help: help, kind: kind}
+		f.all = append(f.all, one)
+		return one
 	}
 	gauge := func(name, help string) *family { return add(dto.MetricType_GAUGE, name, help) }
 	counter := func(name, help string) *family { return add(dto.MetricType_COUNTER, name, help) }
@@ -85,27 +61,23 @@ func newFamilies(buckets []time.Duration) families {
 		h.bounds = bounds
 		return h
 	}
-	f.stepDuration = histogram("step_duration_seconds", classic, "Duration of steps that ran, by status. Hooks, waiting for a worker and preparation are not included.")
-	f.stepLast = gauge("step_last_duration_seconds", "Duration of the step in the scenario's last run; absent if it did not run.")
-	f.innerDuration = histogram("inner_step_duration_seconds", nil, "Duration of steps inside a sentence composed of others, by status; native histogram without classic buckets. The outer step has the sum.")
+	f.stepDuration = histogram("step_duration_seconds", classic, "Duration of steps that ran, by status. Hooks, waiting for a worker and preparation are not included. Native histograms need protobuf; classic buckets need the setting buckets.")
+	f.stepLast = gauge("step_last_duration_seconds", "Duration of the step in the scenario's last run; absent if it did not run. The label order is the step's place in the scenario.")
+	f.innerDuration = histogram("inner_step_duration_seconds", nil, "Duration of steps inside a sentence composed of others, by status; native histograms need protobuf. The outer step has the sum.")
 	f.innerLast = gauge("inner_step_last_duration_seconds", "Duration of a step inside a sentence composed of others, in the scenario's last run; absent if it did not run.")
-	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "Duration of a part of a step, such as connect or tls; native histogram without classic buckets.")
+	f.phaseDuration = histogram("step_phase_duration_seconds", nil, "Duration of a part of a step, such as connect or tls; native histograms need protobuf.")
 	f.phaseLast = gauge("step_phase_last_duration_seconds", "Duration of a part of the step in the scenario's last run; absent if it did not happen.")
-	f.duration = histogram("scenario_duration_seconds", nil, "Duration of runs (the sum of their steps), by status; native histogram without classic buckets.")
-	f.lastDuration = gauge("scenario_last_duration_seconds", "Duration of the last run: the sum of its steps.")
 	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0), or a due run is too late (0). A step over its budget still counts as passed: see stepwatch_scenario_state.")
 	f.state = gauge("scenario_state", "State after the last run: 0 OK, 1 WARNING (over the @warn budget), 2 CRITICAL (failed, or over the @crit budget), 3 UNKNOWN (nothing was proved, or a due run could not start or end within its interval and deadline).")
 	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not pass and the reason as labels, or while a due run is too late (reason not_run, without a step); absent otherwise.")
 	f.alertFiring = gauge("alert_firing", "Whether a rule's alert is hard (1) or not (0); absent for rules that never raised one. @retries sets how many failures in a row make it hard.")
-	f.runs = counter("scenario_runs_total", "Number of runs, by status.")
-	f.failures = counter("scenario_failures_total", "Number of runs that did not pass, by the first step that did not, the reason and the blame.")
-	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "Start time of the last run, in Unix time.")
-	f.lastDelay = gauge("scenario_last_delay_seconds", "Delay of the start of the last run. This is stepwatch's own delay.")
-	f.interval = gauge("scenario_interval_seconds", "Interval of the scenario's schedule. stepwatch_scenario_backoff_seconds may be longer.")
+	f.runs = counter("scenario_runs_total", "Number of runs, by status: passed and failed from the start, another status from its first run.")
+	f.failures = counter("scenario_failures_total", "Number of runs that did not pass, by the first step that did not, the reason and the blame; absent for what never happened.")
+	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "Start time of the last run, in Unix time; absent before the first.")
 	f.backoff = gauge("scenario_backoff_seconds", "Time between the runs of a scenario whose target repeatedly did not answer in time; absent while its schedule holds.")
 	f.info = gauge("scenario_info", "Always 1; the labels describe a loaded scenario.")
-	f.late = counter("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due.", result.LateAfter))
-	f.missed = counter("runs_missed_total", "Due runs that never started, because the previous one was still in progress or waited for a place. Runs put off by stepwatch_scenario_backoff_seconds do not count.")
+	f.late = counter("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due; absent for scenarios without any.", result.LateAfter))
+	f.missed = counter("runs_missed_total", "Due runs that never started, because the previous one was still in progress or waited for a place; absent for scenarios without any. Runs put off by stepwatch_scenario_backoff_seconds do not count.")
 	f.dropped = counter("results_dropped_total", "Results that did not reach an exporter because its queue was full and a later result of the scenario replaced them. The last result of each scenario is never dropped.")
 	f.waiting = gauge("runs_waiting", "Number of due runs that wait for a place.")
 	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
@@ -113,13 +85,17 @@ func newFamilies(buckets []time.Duration) families {
 	f.mistakes = gauge("load_mistakes", "Mistakes in a loaded file. Its scenarios with mistakes, or all if the file cannot be read, are UNKNOWN; the rest runs. Absent for files without mistakes.")
 	f.lack = gauge("monitor_lack", "Whether the machine of stepwatch lacks something (1) or no longer (0), by what it is; absent for what it never lacked. The scenarios that meet it are UNKNOWN and raise no alert of their own.")
 	f.abandoned = gauge("abandoned_steps", "Scenarios with a step or a clean-up that ignored its deadline and has not returned yet. They are UNKNOWN until it returns; no other scenario is affected.")
+	slices.SortFunc(f.all, func(a, b *family) int { return strings.Compare(a.name, b.name) })
 	return f
 }
 
 // names returns the names that a measurement cannot have: all of ours, with the suffixes of histograms.
 func (f *families) names() map[string]bool {
 	reserved := make(map[string]bool)
-	own := append([]string{namespace + "run_delay_seconds", namespace + "build_info", namespace + "measurement_faults_total"}, f.all...)
+	own := []string{namespace + "run_delay_seconds", namespace + "build_info", namespace + "measurement_faults_total"}
+	for _, one := range f.all {
+		own = append(own, one.name)
+	}
 	for _, name := range own {
 		for _, suffix := range []string{"", "_bucket", "_sum", "_count", "_created", "_total"} {
 			reserved[name+suffix] = true
@@ -201,6 +177,13 @@ func (n *measuredNames) add(m result.Measurement) *family {
 	return known
 }
 
+// all returns the families of all measurements, in no order.
+func (n *measuredNames) all() []*family {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return slices.Collect(maps.Values(n.byName))
+}
+
 // fault counts every fault, and logs each name once, for at most measuredNamesMax names.
 func (n *measuredNames) fault(m result.Measurement, fault string) {
 	n.faults.WithLabelValues(fault).Inc()
@@ -245,32 +228,45 @@ func validLabels(labels []result.Label) bool {
 	return true
 }
 
-// measuredLabels adds a measurement's labels to those of its step.
-func measuredLabels(base []*dto.LabelPair, labels []result.Label) []*dto.LabelPair {
-	if len(labels) == 0 {
-		return base
+// labels returns labels, given as alternating names and values, as they stand on the page after those of the scenario:
+// `,step="I wait",status="passed"`. An empty value means no label, as in Prometheus.
+func labels(nameValue ...string) string {
+	var b []byte
+	for pair := range slices.Chunk(nameValue, 2) {
+		b = appendLabel(b, pair[0], pair[1])
 	}
-	nameValue := make([]string, 0, 2*len(labels))
-	for _, l := range labels {
-		nameValue = append(nameValue, l.Name, l.Value)
-	}
-	return pairs(base, nameValue...)
+	return string(b)
 }
 
-// pairs adds labels, given as alternating names and values, to those of base. An empty value means no label, as in
-// Prometheus. The result is sorted by name, as the exposition requires.
-func pairs(base []*dto.LabelPair, nameValue ...string) []*dto.LabelPair {
-	all := slices.Clone(base)
-	for pair := range slices.Chunk(nameValue, 2) {
-		if name, value := pair[0], pair[1]; value != "" {
-			all = append(all, &dto.LabelPair{Name: &name, Value: new(label(value))})
+// appendLabel adds a label to others, unless its value is empty.
+func appendLabel(b []byte, name, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = append(b, ',')
+	b = append(b, name...)
+	b = append(b, `="`...)
+	b = appendEscaped(b, label(value), true)
+	return append(b, '"')
+}
+
+// appendEscaped adds text as the value of a label, or as a HELP text, which keeps its quotation marks unless it is one of
+// OpenMetrics.
+func appendEscaped(b []byte, text string, quotes bool) []byte {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '\n':
+			b = append(b, `\n`...)
+		case c == '\\' || c == '"' && quotes:
+			b = append(b, '\\', c)
+		default:
+			b = append(b, c)
 		}
 	}
-	slices.SortFunc(all, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
-	return slices.Clip(all)
+	return b
 }
 
-// labelMax limits a label's value in bytes. A step's text is repeated on every line of its histogram.
+// labelMax limits a label's value in bytes. A step's text is repeated on every line about it.
 const labelMax = 256
 
 // label returns text as a label's value: valid UTF-8 and not too long. A changed text gets a hash of the original as a

@@ -2,6 +2,7 @@ package exporters
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,7 +11,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -23,7 +23,7 @@ func keyOf(id result.Identity) scenarioKey {
 	return scenarioKey{id.Feature, id.Scenario, id.Example}
 }
 
-// compare defines the order on the page.
+// compare defines the order on the page of an exporter that knows no list of loaded scenarios.
 func (k scenarioKey) compare(other scenarioKey) int {
 	return cmp.Or(
 		strings.Compare(k.feature, other.feature),
@@ -32,204 +32,346 @@ func (k scenarioKey) compare(other scenarioKey) int {
 	)
 }
 
-// scenarioSeries holds the series of one scenario. Runs change it under mu. A scrape reads only the atomic fields, each
-// an immutable list, so a slow scrape never delays an Export.
+// layout says which series a scenario has on the page, and how their labels are written there. It is immutable: a run
+// with the same series as the previous one changes values alone.
+type layout struct {
+	labels string   // of every series: `feature="The website",scenario="Home"`
+	points []point  // in the order in which a run reports them, those of one family one after another
+	sorted []uint16 // the order of the points on the page: alphabetically by family
+
+	distributions int // the first point that is a distribution; all after it are
+}
+
+// point is the place of one series.
+type point struct {
+	family *family
+	labels string // after those of the scenario
+	at     int    // the place of its first value in a view
+}
+
+// pointsMax limits the series of a scenario, which a program that a step runs may name.
+const pointsMax = 1<<16 - 1
+
+// scenarioSeries holds the series of one scenario. Runs change it and scrapes copy its values under mu, which takes
+// microseconds, so that neither delays the other, and a scrape shows one run.
 type scenarioSeries struct {
 	p       *Prometheus
-	key     scenarioKey
 	touched atomic.Int64 // when the scenario was last seen, in Unix nanoseconds
 
-	samples    atomic.Pointer[[]sample]  // of the last run, and the counters
-	histograms atomic.Pointer[[]*series] // of all runs
-	info       atomic.Pointer[sample]
-	alerts     atomic.Pointer[[]sample] // one for each rule that ever raised an alert; nil before the first
+	mu       sync.Mutex
+	identity result.Identity // as shown in info
+	interval time.Duration
+	layout   *layout
+	info     string    // the labels of info
+	reported []float64 // the values of the points after info
+	alerts   []alertSeries
+	all      []*distribution // in the order of the page
+	scraped  uint64          // the number of the latest scrape that showed it
 
-	mu        sync.Mutex
-	identity  result.Identity // as shown in info
-	labels    []*dto.LabelPair
-	steps     []*stepSeries // in the order of the scenario
-	durations map[result.Status]*series
-	runs      map[result.Status]*counter
-	failures  map[failureKey]*counter
+	steps    []stepSeries // in the order of the scenario
+	runs     [len(statusLabels)]uint64
+	failures []failureCounter // in the order of the page
 }
 
-// counter is a count with its labels.
-type counter struct {
-	labels []*dto.LabelPair
-	value  uint64
+// statusLabels are the labels of the counters of runs, in the order of result.Statuses.
+var statusLabels = [...]string{
+	labels("status", string(result.Passed)), labels("status", string(result.Failed)), labels("status", string(result.Skipped)),
+	labels("status", string(result.Pending)), labels("status", string(result.Undefined)), labels("status", string(result.Ambiguous)),
 }
 
-// failureKey identifies a step that failed, and why.
-type failureKey struct {
+// alertSeries is the alert of one rule.
+type alertSeries struct {
+	labels string
+	firing bool
+}
+
+// failureCounter counts the runs that failed at one step in one way.
+type failureCounter struct {
 	step   string
 	inner  string // the inner step, if its sentence is composed of others
 	reason result.Reason
 	blame  result.Blame
+	labels string
+	count  uint64
 }
 
-func (k failureKey) compare(other failureKey) int {
-	return cmp.Or(strings.Compare(k.step, other.step), strings.Compare(k.inner, other.inner), cmp.Compare(k.reason, other.reason), cmp.Compare(k.blame, other.blame))
+func (c *failureCounter) compare(other *failureCounter) int {
+	return cmp.Or(strings.Compare(c.step, other.step), strings.Compare(c.inner, other.inner),
+		cmp.Compare(c.reason, other.reason), cmp.Compare(c.blame, other.blame))
 }
 
 // stepSeries holds the series of one step.
 type stepSeries struct {
 	label     string // as in the result
 	shown     string // as on the page
-	labels    []*dto.LabelPair
-	durations map[result.Status]*series
-	phases    map[string]*phaseSeries
-	inner     map[string]*innerSeries // by the path of labels, if its sentence is composed of others
+	ordered   string // its labels with that of its place: `,step="I wait",order="01"`
+	labels    string // the part of them without its place
+	durations []*distribution
+	measured  []measuredSeries // one for each measurement of the latest run, in its order
+
+	// With phases shown, or a sentence composed of others:
+	phases map[string]*phaseSeries
+	inner  map[string]*innerSeries // by the path of labels
+}
+
+// measuredSeries is the series of a measurement of a step.
+type measuredSeries struct {
+	family *family // nil if the measurement is not shown
+	labels []result.Label
+	shown  string // the labels of the step and the measurement
 }
 
 // innerSeries holds the series of a step below another one.
 type innerSeries struct {
-	labels    []*dto.LabelPair
-	durations map[result.Status]*series
+	labels    string
+	durations []*distribution
 }
 
 // phaseSeries holds the series of one phase of a step.
 type phaseSeries struct {
-	labels    []*dto.LabelPair
-	durations *series // nil unless phases are shown as histograms
+	labels    string
+	durations *distribution // nil unless phases are shown as histograms
 }
 
-func newScenarioSeries(p *Prometheus, id result.Identity) *scenarioSeries {
-	s := &scenarioSeries{
-		p:         p,
-		key:       keyOf(id),
-		labels:    pairs(nil, "feature", id.Feature, "scenario", id.Scenario, "example", id.Example),
-		durations: make(map[result.Status]*series),
-		runs:      make(map[result.Status]*counter),
-		failures:  make(map[failureKey]*counter),
-	}
-	for _, status := range result.Statuses {
-		s.runs[status] = &counter{labels: pairs(s.labels, "status", string(status))}
-	}
-	s.describe(id)
-	samples := s.counters(nil)
-	s.samples.Store(&samples)
-	s.histograms.Store(new([]*series))
+func newScenarioSeries(p *Prometheus, id result.Identity, interval time.Duration) *scenarioSeries {
+	s := &scenarioSeries{p: p}
 	s.touched.Store(time.Now().UnixNano())
+	s.layout = &layout{labels: strings.TrimPrefix(labels("feature", id.Feature, "scenario", id.Scenario, "example", id.Example), ",")}
+	s.identify(id, interval)
+	r := s.report()
+	s.reportCounters(&r)
+	s.lay(r.end())
 	return s
 }
 
 // describe updates the properties of the scenario that a reload may have changed, so that an alert goes to the new
-// owner at once and not after the next run. The caller holds mu, or is the only user.
-func (s *scenarioSeries) describe(id result.Identity) {
-	if s.info.Load() != nil && s.identity == id {
+// owner at once and not after the next run. The caller holds mu.
+func (s *scenarioSeries) describe(id result.Identity, interval time.Duration) {
+	if s.identity == id && s.interval == interval {
 		return
 	}
-	s.identity = id
-	labels := pairs(s.labels, "owner", id.Owner, "severity", id.Severity, "location", id.Location, "file", id.File)
-	s.info.Store(&sample{family: s.p.families.info, value: 1, labels: labels})
+	s.identify(id, interval)
+	s.lay(s.layout.points[1:1+len(s.reported)], s.reported)
 }
 
-// counters adds the scenario's counters to samples.
-func (s *scenarioSeries) counters(samples []sample) []sample {
-	for _, status := range result.Statuses {
-		c := s.runs[status]
-		samples = append(samples, sample{family: s.p.families.runs, value: float64(c.value), labels: c.labels})
+func (s *scenarioSeries) identify(id result.Identity, interval time.Duration) {
+	s.identity, s.interval = id, interval
+	every := ""
+	if interval > 0 {
+		every = short(interval)
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(s.failures), failureKey.compare) {
-		c := s.failures[key]
-		samples = append(samples, sample{family: s.p.families.failures, value: float64(c.value), labels: c.labels})
+	s.info = labels("file", id.File, "owner", id.Owner, "severity", id.Severity, "location", id.Location, "interval", every)
+}
+
+// short returns a duration as in @every: "1m" rather than "1m0s".
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
 	}
-	return samples
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// report is what a run reports, compared with what the scenario has reported so far. As long as both have the same series
+// in the same order, it changes only their values: a thousand runs a second then allocate nothing here.
+type report struct {
+	points []point
+	values []float64
+	n      int // how many are reported
+	differ bool
+}
+
+// report begins a report.
+func (s *scenarioSeries) report() report {
+	if len(s.layout.points) == 0 {
+		return report{}
+	}
+	return report{points: s.layout.points[1 : 1+len(s.reported)], values: s.reported}
+}
+
+// add reports a value.
+func (r *report) add(f *family, labels string, value float64) {
+	if !r.differ {
+		if r.n < len(r.points) && r.points[r.n].family == f && r.points[r.n].labels == labels {
+			r.values[r.n] = value
+			r.n++
+			return
+		}
+		r.cut()
+	}
+	if r.n < pointsMax {
+		r.points, r.values = append(r.points, point{family: f, labels: labels}), append(r.values, value)
+		r.n++
+	}
+}
+
+// cut makes the report one of its own that ends here, because others may read what it was compared with.
+func (r *report) cut() {
+	r.points, r.values, r.differ = slices.Clone(r.points[:r.n]), slices.Clone(r.values[:r.n]), true
+}
+
+// end returns the series and their values.
+func (r *report) end() ([]point, []float64) {
+	if r.n < len(r.points) {
+		r.cut()
+	}
+	return r.points, r.values
+}
+
+// lay makes a new layout for these reported series, the alerts and the distributions. The caller holds mu.
+func (s *scenarioSeries) lay(reported []point, values []float64) {
+	s.all = s.all[:0:0]
+	for i := range s.steps {
+		s.all = append(s.all, s.steps[i].durations...)
+		for _, name := range slices.Sorted(maps.Keys(s.steps[i].inner)) {
+			s.all = append(s.all, s.steps[i].inner[name].durations...)
+		}
+		for _, name := range slices.Sorted(maps.Keys(s.steps[i].phases)) {
+			if d := s.steps[i].phases[name].durations; d != nil {
+				s.all = append(s.all, d)
+			}
+		}
+	}
+	s.all = s.all[:min(len(s.all), max(0, pointsMax-1-len(reported)-len(s.alerts)))]
+
+	l := &layout{labels: s.layout.labels, points: make([]point, 0, 1+len(reported)+len(s.alerts)+len(s.all))}
+	l.points = append(l.points, point{family: s.p.families.info, labels: s.info})
+	l.points = append(l.points, reported...)
+	for i := range s.alerts {
+		l.points = append(l.points, point{family: s.p.families.alertFiring, labels: s.alerts[i].labels})
+	}
+	l.distributions = len(l.points)
+	for _, d := range s.all {
+		l.points = append(l.points, point{family: d.family, labels: d.labels})
+	}
+	l.sorted = make([]uint16, len(l.points))
+	at := 0
+	for i := range l.points {
+		l.sorted[i], l.points[i].at = uint16(i), at
+		at += l.points[i].width()
+	}
+	slices.SortStableFunc(l.sorted, func(a, b uint16) int { return strings.Compare(l.points[a].family.name, l.points[b].family.name) })
+	s.layout, s.reported = l, slices.Clip(values)
+}
+
+// width returns the number of values: two for a distribution, which are its count and its sum in seconds.
+func (p *point) width() int {
+	if p.family.kind == dto.MetricType_HISTOGRAM {
+		return 2
+	}
+	return 1
+}
+
+// values adds the values of the points to others. The caller holds mu.
+func (s *scenarioSeries) values(to []float64) []float64 {
+	to = append(append(to, 1), s.reported...)
+	for i := range s.alerts {
+		to = append(to, boolean(s.alerts[i].firing))
+	}
+	for _, d := range s.all {
+		to = append(to, float64(d.count), d.sum.Seconds())
+	}
+	return to
+}
+
+// alert shows whether the alert of a rule is firing. The caller holds mu.
+func (s *scenarioSeries) alert(rule string, firing bool) {
+	now := alertSeries{labels("rule", rule), firing}
+	for i := range s.alerts {
+		if s.alerts[i].labels == now.labels {
+			s.alerts[i] = now
+			return
+		}
+	}
+	s.alerts = append(s.alerts, now)
+	s.lay(s.layout.points[1:1+len(s.reported)], s.reported)
+}
+
+// reportCounters reports the scenario's counters: for what has happened, and for what every scenario is about, so that
+// rate() sees it the first time.
+func (s *scenarioSeries) reportCounters(r *report) {
+	for i, status := range result.Statuses {
+		if s.runs[i] > 0 || status == result.Passed || status == result.Failed {
+			r.add(s.p.families.runs, statusLabels[i], float64(s.runs[i]))
+		}
+	}
+	for i := range s.failures {
+		r.add(s.p.families.failures, s.failures[i].labels, float64(s.failures[i].count))
+	}
 }
 
 // take adds a run. The caller holds mu.
-func (s *scenarioSeries) take(r *result.Result) {
+func (s *scenarioSeries) take(r *result.Result, now time.Time) {
 	f := &s.p.families
-	s.touched.Store(time.Now().UnixNano())
+	s.touched.Store(now.UnixNano())
 	if s.p.stats == nil {
-		s.describe(r.Identity)
+		s.describe(r.Identity, r.Interval)
 	}
 	if r.Stale {
 		s.takeStale(r)
 		return
 	}
-	changed := s.bind(r.Steps)
-
-	previous := *s.samples.Load()
-	samples := make([]sample, 0, len(previous)+8)
-	gauge := func(family *family, value float64, labels []*dto.LabelPair) {
-		samples = append(samples, sample{family: family, value: value, labels: labels})
+	run := r.Run
+	if len(run) > exemplarRunMax || !utf8.ValidString(run) {
+		run = ""
 	}
+	isNew := s.bind(r.Steps)
 	state := r.State()
-	gauge(f.state, float64(state), s.labels)
-	// "passed" alone is not enough: a run without steps proved nothing.
-	gauge(f.success, boolean(r.Status == result.Passed && state != result.Unknown), s.labels)
-	if r.Backoff > 0 {
-		gauge(f.backoff, r.Backoff.Seconds(), s.labels)
+	if i := slices.Index(result.Statuses, r.Status); i >= 0 {
+		s.runs[i]++
 	}
-	gauge(f.lastRun, float64(r.Started.UnixNano())/1e9, s.labels)
-	gauge(f.lastDuration, r.Duration.Seconds(), s.labels)
-	if !r.Due.IsZero() {
-		gauge(f.lastDelay, r.Delay.Seconds(), s.labels)
-	}
-
-	for i := range r.Steps {
-		step := &r.Steps[i]
-		on := s.steps[i]
-		if step.Ran {
-			changed = s.observe(on.durations, f.stepDuration, on.labels, step.Status, step.Duration, r.Run) || changed
-			gauge(f.stepLast, step.Duration.Seconds(), on.labels)
-			if s.p.config.Phases != "off" {
-				for j, phase := range step.Phases {
-					if nameBefore(step.Phases[:j], phase.Name) {
-						continue
-					}
-					ph, isNew := s.phase(on, phase.Name)
-					took := total(step.Phases[j:], phase.Name).Seconds()
-					gauge(f.phaseLast, took, ph.labels)
-					if ph.durations != nil {
-						ph.durations.histogram.Observe(took)
-						changed = changed || isNew
-					}
-				}
-			}
-		}
-		changed = s.observeInner(on, "", step.Steps, gauge, r.Run) || changed
-		for j, m := range step.Measurements {
-			if laterMeasurement(step.Measurements[j+1:], m) {
-				continue
-			}
-			if measured := s.p.measured.family(m); measured != nil {
-				gauge(measured, m.Value, measuredLabels(on.labels, m.Labels))
-			}
-		}
-	}
-	if len(r.Steps) > 0 {
-		changed = s.observe(s.durations, f.duration, s.labels, r.Status, r.Duration, r.Run) || changed
-	}
-
-	if c := s.runs[r.Status]; c != nil {
-		c.value++
-	}
+	var failed *failureCounter
 	if state == result.Unknown || r.Status != result.Passed {
-		c := s.failure(r)
-		c.value++
-		gauge(f.failing, 1, c.labels)
+		failed = s.failure(r)
+		failed.count++
 	}
-	samples = s.counters(samples)
-	s.samples.Store(&samples)
-	if changed {
-		s.listHistograms()
+
+	to := s.report()
+	s.reportCounters(&to)
+	to.add(f.state, "", float64(state))
+	// "passed" alone is not enough: a run without steps proved nothing.
+	to.add(f.success, "", boolean(r.Status == result.Passed && state != result.Unknown))
+	to.add(f.lastRun, "", float64(r.Started.UnixMilli())/1000) // Prometheus' own times are no finer
+	if r.Backoff > 0 {
+		to.add(f.backoff, "", r.Backoff.Seconds())
+	}
+	if failed != nil {
+		to.add(f.failing, failed.labels, 1)
+	}
+	for i := range r.Steps {
+		step, on := &r.Steps[i], &s.steps[i]
+		if step.Ran {
+			isNew = observe(&on.durations, f.stepDuration, on.labels, step, run, now) || isNew
+			to.add(f.stepLast, on.ordered, step.Duration.Seconds())
+			if s.p.config.Phases != "off" {
+				isNew = s.takePhases(on, step.Phases, &to, now) || isNew
+			}
+		}
+		isNew = s.takeInner(on, "", step.Steps, &to, run, now) || isNew
+		s.takeMeasurements(on, step.Measurements, &to)
+	}
+	if points, values := to.end(); to.differ || isNew {
+		s.lay(points, values)
 	}
 }
 
-// takeStale replaces the state. Everything else is still that of the last run, and no run is counted. The caller holds s.mu.
+// takeStale replaces the state. Everything else is still that of the last run, and no run is counted. The caller holds mu.
 func (s *scenarioSeries) takeStale(r *result.Result) {
 	f := &s.p.families
-	replaced := func(other sample) bool {
-		return other.family == f.state || other.family == f.success || other.family == f.failing
+	var to report
+	before := s.report()
+	for i, old := range before.points {
+		if old.family != f.state && old.family != f.success && old.family != f.failing {
+			to.add(old.family, old.labels, before.values[i])
+		}
 	}
-	samples := slices.DeleteFunc(slices.Clone(*s.samples.Load()), replaced)
-	samples = append(samples,
-		sample{family: f.state, value: float64(r.State()), labels: s.labels},
-		sample{family: f.success, value: 0, labels: s.labels},
-		sample{family: f.failing, value: 1, labels: pairs(s.labels, "reason", string(r.Reason), "blame", string(r.Blame))})
-	s.samples.Store(&samples)
+	to.add(f.state, "", float64(r.State()))
+	to.add(f.success, "", 0)
+	to.add(f.failing, labels("reason", string(r.Reason), "blame", string(r.Blame)), 1)
+	s.lay(to.end())
 }
 
 // bind makes s.steps correspond to these steps, and reports whether anything changed. A step that still exists keeps
@@ -242,43 +384,47 @@ func (s *scenarioSeries) bind(steps []result.StepResult) (changed bool) {
 	if same {
 		return false
 	}
-	old := s.steps
+	old := make(map[string]*stepSeries, len(s.steps))
+	for i := range s.steps {
+		old[s.steps[i].shown] = &s.steps[i]
+	}
 	used := make(map[string]bool, len(steps))
-	s.steps = make([]*stepSeries, len(steps))
+	bound := make([]stepSeries, len(steps))
 	for i, step := range steps {
 		shown := unused(label(step.Label), used)
-		if j := slices.IndexFunc(old, func(o *stepSeries) bool { return o.shown == shown }); j >= 0 {
-			s.steps[i] = old[j]
-			s.steps[i].label = step.Label
-			continue
+		if before := old[shown]; before != nil {
+			bound[i] = *before
 		}
-		s.steps[i] = &stepSeries{
-			label:     step.Label,
-			shown:     shown,
-			labels:    pairs(s.labels, "step", shown),
-			durations: make(map[result.Status]*series),
-			phases:    make(map[string]*phaseSeries),
-		}
+		ordered := labels("step", shown, "order", fmt.Sprintf("%02d", i+1))
+		bound[i].label, bound[i].shown, bound[i].ordered = step.Label, shown, ordered
+		bound[i].labels = ordered[:strings.LastIndex(ordered, `,order="`)]
 	}
-	maps.DeleteFunc(s.failures, func(key failureKey, _ *counter) bool { return key.step != "" && !used[key.step] })
+	s.steps = bound
+	s.failures = slices.DeleteFunc(s.failures, func(c failureCounter) bool { return c.step != "" && !used[c.step] })
 	return true
 }
 
-// observe adds a duration to the histogram of its status, and reports whether that histogram is new.
-func (s *scenarioSeries) observe(by map[result.Status]*series, family *family, labels []*dto.LabelPair, status result.Status, d time.Duration, run string) (isNew bool) {
-	h := by[status]
-	if h == nil {
-		h = family.series(pairs(labels, "status", string(status)))
-		by[status] = h
-		isNew = true
+// observe adds the duration of a step to the distribution of its status, and reports whether that is new.
+func observe(all *[]*distribution, f *family, above string, step *result.StepResult, run string, now time.Time) (isNew bool) {
+	for _, d := range *all {
+		if d.status == step.Status {
+			d.observe(step.Duration, run, now)
+			return false
+		}
 	}
-	h.observe(d, run)
-	return isNew
+	d := newDistribution(f, step.Status, above+labels("status", string(step.Status)), now)
+	d.observe(step.Duration, run, now)
+	*all = append(*all, d)
+	slices.SortFunc(*all, func(a, b *distribution) int { return cmp.Compare(a.status, b.status) })
+	return true
 }
 
-// observeInner adds the inner steps of a sentence, and reports whether a histogram is new. path consists of the labels
+// takeInner adds the inner steps of a sentence, and reports whether a distribution is new. path consists of the labels
 // of the steps above them, without the scenario's own step.
-func (s *scenarioSeries) observeInner(on *stepSeries, path string, steps []result.StepResult, gauge func(*family, float64, []*dto.LabelPair), run string) (changed bool) {
+func (s *scenarioSeries) takeInner(on *stepSeries, path string, steps []result.StepResult, to *report, run string, now time.Time) (isNew bool) {
+	if len(steps) == 0 {
+		return false
+	}
 	used := make(map[string]bool, len(steps))
 	for i := range steps {
 		step := &steps[i]
@@ -286,127 +432,101 @@ func (s *scenarioSeries) observeInner(on *stepSeries, path string, steps []resul
 		if step.Ran {
 			inner := on.inner[name]
 			if inner == nil {
-				inner = &innerSeries{labels: pairs(on.labels, innerLabel, name), durations: make(map[result.Status]*series)}
+				inner = &innerSeries{labels: on.labels + labels(innerLabel, name)}
 				if on.inner == nil {
 					on.inner = make(map[string]*innerSeries)
 				}
 				on.inner[name] = inner
 			}
-			changed = s.observe(inner.durations, s.p.families.innerDuration, inner.labels, step.Status, step.Duration, run) || changed
-			gauge(s.p.families.innerLast, step.Duration.Seconds(), inner.labels)
+			isNew = observe(&inner.durations, s.p.families.innerDuration, inner.labels, step, run, now) || isNew
+			to.add(s.p.families.innerLast, inner.labels, step.Duration.Seconds())
 		}
-		changed = s.observeInner(on, name+result.Beneath, step.Steps, gauge, run) || changed
+		isNew = s.takeInner(on, name+result.Beneath, step.Steps, to, run, now) || isNew
 	}
-	return changed
+	return isNew
 }
 
-// phase returns the series of a phase, and whether they are new.
-func (s *scenarioSeries) phase(on *stepSeries, name string) (ph *phaseSeries, isNew bool) {
-	if ph := on.phases[name]; ph != nil {
-		return ph, false
+// takePhases adds the phases of a step, and reports whether a distribution is new.
+func (s *scenarioSeries) takePhases(on *stepSeries, phases []result.Phase, to *report, now time.Time) (isNew bool) {
+	for i, phase := range phases {
+		if nameBefore(phases[:i], phase.Name) {
+			continue
+		}
+		ph := on.phases[phase.Name]
+		if ph == nil {
+			ph = &phaseSeries{labels: on.labels + labels("phase", phase.Name)}
+			if s.p.config.Phases == "histogram" {
+				ph.durations = newDistribution(s.p.families.phaseDuration, "", ph.labels, now)
+				isNew = true
+			}
+			if on.phases == nil {
+				on.phases = make(map[string]*phaseSeries)
+			}
+			on.phases[phase.Name] = ph
+		}
+		took := total(phases[i:], phase.Name)
+		to.add(s.p.families.phaseLast, ph.labels, took.Seconds())
+		if ph.durations != nil {
+			ph.durations.observe(took, "", now)
+		}
 	}
-	ph = &phaseSeries{labels: pairs(on.labels, "phase", name)}
-	if s.p.config.Phases == "histogram" {
-		ph.durations = s.p.families.phaseDuration.series(ph.labels)
+	return isNew
+}
+
+// takeMeasurements adds the measurements of a step. If they are those of the previous run, it looks up and writes no labels.
+func (s *scenarioSeries) takeMeasurements(on *stepSeries, measurements []result.Measurement, to *report) {
+	same := len(on.measured) == len(measurements)
+	for i := 0; same && i < len(measurements); i++ {
+		same = on.measured[i].is(&measurements[i])
 	}
-	on.phases[name] = ph
-	return ph, true
+	if !same {
+		on.measured = make([]measuredSeries, len(measurements))
+		for i, m := range measurements {
+			if laterMeasurement(measurements[i+1:], m) {
+				continue
+			}
+			f := s.p.measured.family(m)
+			if f == nil {
+				continue
+			}
+			is := measuredSeries{family: f, shown: on.labels}
+			for _, l := range m.Labels {
+				is.labels = append(is.labels, result.Label{Name: strings.Clone(l.Name), Value: strings.Clone(l.Value)})
+				is.shown += labels(l.Name, l.Value)
+			}
+			on.measured[i] = is
+		}
+	}
+	for i := range on.measured {
+		if is := &on.measured[i]; is.family != nil {
+			to.add(is.family, is.shown, measurements[i].Value)
+		}
+	}
+}
+
+// is reports whether this is certainly the series of a measurement. It is not if the measurement has a fault, which must be
+// counted.
+func (s *measuredSeries) is(m *result.Measurement) bool {
+	return s.family != nil && s.family.name[len(namespace):] == m.Name && s.family.help == m.Help && slices.Equal(s.labels, m.Labels)
 }
 
 // failure returns the counter for this kind of failure.
-func (s *scenarioSeries) failure(r *result.Result) *counter {
-	key := failureKey{reason: r.Reason, blame: r.Blame}
+func (s *scenarioSeries) failure(r *result.Result) *failureCounter {
+	c := failureCounter{reason: r.Reason, blame: r.Blame}
 	for i := range r.Steps {
 		if r.Steps[i].Status != result.Passed {
-			key.step = s.steps[i].shown
+			c.step = s.steps[i].shown
 			path, _, _ := r.Steps[i].Inner()
-			key.inner = strings.Join(path, result.Beneath)
+			c.inner = strings.Join(path, result.Beneath)
 			break
 		}
 	}
-	c := s.failures[key]
-	if c == nil {
-		c = &counter{labels: pairs(s.labels, "step", key.step, innerLabel, key.inner, "reason", string(key.reason), "blame", string(key.blame))}
-		s.failures[key] = c
+	i, found := slices.BinarySearchFunc(s.failures, &c, func(a failureCounter, b *failureCounter) int { return a.compare(b) })
+	if !found {
+		c.labels = labels("step", c.step, innerLabel, c.inner, "reason", string(c.reason), "blame", string(c.blame))
+		s.failures = slices.Insert(s.failures, i, c)
 	}
-	return c
-}
-
-// listHistograms rebuilds the list that a scrape reads.
-func (s *scenarioSeries) listHistograms() {
-	var list []*series
-	byStatus := func(histograms map[result.Status]*series) {
-		for _, status := range slices.Sorted(maps.Keys(histograms)) {
-			list = append(list, histograms[status])
-		}
-	}
-	byStatus(s.durations)
-	for _, step := range s.steps {
-		byStatus(step.durations)
-	}
-	for _, step := range s.steps {
-		for _, name := range slices.Sorted(maps.Keys(step.inner)) {
-			byStatus(step.inner[name].durations)
-		}
-	}
-	for _, step := range s.steps {
-		for _, name := range slices.Sorted(maps.Keys(step.phases)) {
-			if h := step.phases[name].durations; h != nil {
-				list = append(list, h)
-			}
-		}
-	}
-	s.histograms.Store(&list)
-}
-
-// gather adds the scenario's series to the page.
-func (s *scenarioSeries) gather(g *gathering) {
-	g.add(s.info.Load())
-	samples := *s.samples.Load()
-	for i := range samples {
-		g.add(&samples[i])
-	}
-	if alerts := s.alerts.Load(); alerts != nil {
-		for i := range *alerts {
-			g.add(&(*alerts)[i])
-		}
-	}
-	for _, h := range *s.histograms.Load() {
-		m := new(dto.Metric)
-		if err := h.histogram.Write(m); err != nil {
-			continue // it never fails for a histogram without its own labels
-		}
-		m.Label = h.labels
-		g.put(h.family, m)
-	}
-}
-
-// sample is one value of a gauge or counter. It is immutable as soon as a scrape can see it. Its labels are always
-// immutable, because series share them.
-type sample struct {
-	family *family
-	labels []*dto.LabelPair
-	value  float64
-}
-
-// series is one histogram of a family. Its labels are separate, because series share them, unlike those of
-// client_golang's vectors.
-type series struct {
-	family    *family
-	labels    []*dto.LabelPair
-	histogram prometheus.Histogram
-}
-
-// exemplarRunMax keeps an exemplar below the limit of 128 characters in OpenMetrics. client_golang panics above it.
-const exemplarRunMax = 64
-
-// observe adds a duration, with the run's id, if there is one, as exemplar.
-func (h *series) observe(d time.Duration, run string) {
-	if run == "" || len(run) > exemplarRunMax || !utf8.ValidString(run) {
-		h.histogram.Observe(d.Seconds())
-		return
-	}
-	h.histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"run": run})
+	return &s.failures[i]
 }
 
 // laterMeasurement reports whether the same measurement follows again: the last one of a step counts.

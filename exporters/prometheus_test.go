@@ -124,7 +124,7 @@ func lines(t *testing.T, p *exporters.Prometheus, names ...string) string {
 		name, _, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "{")
 		name, _, _ = strings.Cut(name, " ")
 		if slices.Contains(names, name) {
-			b.WriteString(strings.NewReplacer(`feature="f",`, "", `scenario="s",`, "", `,scenario="s"`, "", `scenario="s"`, "").Replace(line))
+			b.WriteString(strings.NewReplacer(`feature="f",`, "", `scenario="s",`, "", `scenario="s"`, "").Replace(line))
 		}
 	}
 	return b.String()
@@ -147,6 +147,13 @@ func skipped(label string) result.StepResult {
 	return result.StepResult{Keyword: "When", Text: label, Label: label, Status: result.Skipped}
 }
 
+// withPhases returns an exporter that shows the last duration of phases.
+func withPhases() *exporters.Prometheus {
+	config := exporters.DefaultPrometheusConfig()
+	config.Phases = "last"
+	return exporters.NewPrometheus(*config, exporters.Host{})
+}
+
 func plainPrometheus() *exporters.Prometheus {
 	return exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{})
 }
@@ -156,13 +163,13 @@ func plainPrometheus() *exporters.Prometheus {
 func TestPrometheusWithoutAResult(t *testing.T) {
 	p := plainPrometheus()
 	names := []string{"stepwatch_scenario_state", "stepwatch_scenario_success", "stepwatch_scenario_failing", "stepwatch_scenario_last_run_timestamp_seconds",
-		"stepwatch_scenario_last_duration_seconds", "stepwatch_step_last_duration_seconds", "stepwatch_scenario_duration_seconds_count",
+		"stepwatch_step_last_duration_seconds", "stepwatch_step_duration_seconds_count",
 		"stepwatch_scenario_failures_total", "stepwatch_run_delay_seconds_count", "stepwatch_scenario_backoff_seconds"}
 	stale := run(result.Skipped, skipped("I wait"))
 	stale.Stale, stale.Reason, stale.Blame, stale.Due, stale.Started = true, result.ReasonNotRun, result.BlameMonitor, time.Unix(2000, 0), time.Unix(3000, 0)
 	const before = "stepwatch_run_delay_seconds_count 0\n"
 	p.Export(stale)
-	if got, want := lines(t, p, names...), before+`stepwatch_scenario_failing{blame="monitor",reason="not_run"} 1
+	if got, want := lines(t, p, names...), before+`stepwatch_scenario_failing{reason="not_run",blame="monitor"} 1
 stepwatch_scenario_state{} 3
 stepwatch_scenario_success{} 0
 `; got != want {
@@ -171,26 +178,21 @@ stepwatch_scenario_success{} 0
 	p.Export(run(result.Passed, did("I wait", result.Passed, time.Second)))
 	p.Export(stale)
 	p.Export(stale)
-	if got, want := lines(t, p, append(names, "stepwatch_scenario_runs_total")...), before+`stepwatch_scenario_duration_seconds_count{status="passed"} 1
-stepwatch_scenario_failing{blame="monitor",reason="not_run"} 1
-stepwatch_scenario_last_duration_seconds{} 1
+	if got, want := lines(t, p, append(names, "stepwatch_scenario_runs_total")...), before+`stepwatch_scenario_failing{reason="not_run",blame="monitor"} 1
 stepwatch_scenario_last_run_timestamp_seconds{} 1000
 stepwatch_scenario_runs_total{status="passed"} 1
 stepwatch_scenario_runs_total{status="failed"} 0
-stepwatch_scenario_runs_total{status="skipped"} 0
-stepwatch_scenario_runs_total{status="pending"} 0
-stepwatch_scenario_runs_total{status="undefined"} 0
-stepwatch_scenario_runs_total{status="ambiguous"} 0
 stepwatch_scenario_state{} 3
 stepwatch_scenario_success{} 0
-stepwatch_step_last_duration_seconds{step="I wait"} 1
+stepwatch_step_duration_seconds_count{step="I wait",status="passed"} 1
+stepwatch_step_last_duration_seconds{step="I wait",order="01"} 1
 `; got != want {
 		t.Errorf("after a run: got\n%s\nwant\n%s", got, want)
 	}
 	r := run(result.Passed, did("I wait", result.Passed, time.Second))
 	r.Timeouts, r.Backoff = 6, 16*time.Second
 	p.Export(r)
-	if got, want := lines(t, p, names[0], names[1], names[2], names[9]), `stepwatch_scenario_backoff_seconds{} 16
+	if got, want := lines(t, p, names[0], names[1], names[2], "stepwatch_scenario_backoff_seconds"), `stepwatch_scenario_backoff_seconds{} 16
 stepwatch_scenario_state{} 0
 stepwatch_scenario_success{} 1
 `; got != want {
@@ -200,26 +202,24 @@ stepwatch_scenario_success{} 1
 
 // A step, phase or measurement that the last run does not have has no value, neither zero nor an old one.
 func TestPrometheusNothingStale(t *testing.T) {
-	p := plainPrometheus()
+	p := withPhases()
 	names := []string{
 		"stepwatch_step_last_duration_seconds", "stepwatch_step_phase_last_duration_seconds", "stepwatch_queue_length",
-		"stepwatch_scenario_failing", "stepwatch_scenario_success", "stepwatch_scenario_state", "stepwatch_scenario_last_duration_seconds",
-		"stepwatch_step_duration_seconds_count",
+		"stepwatch_scenario_failing", "stepwatch_scenario_success", "stepwatch_scenario_state", "stepwatch_step_duration_seconds_count",
 	}
 	first := did("a", result.Passed, 2*time.Second)
 	first.Phases = []result.Phase{{Name: "connect", Duration: time.Second}, {Name: "tls", Duration: time.Second}}
 	first.Measurements = []result.Measurement{{Name: "queue_length", Help: "Mails waiting.", Value: 4}}
 	p.Export(run(result.Passed, first, did("b", result.Passed, time.Second)))
 	want := `stepwatch_queue_length{step="a"} 4
-stepwatch_scenario_last_duration_seconds{} 3
 stepwatch_scenario_state{} 0
 stepwatch_scenario_success{} 1
-stepwatch_step_duration_seconds_count{status="passed",step="a"} 1
-stepwatch_step_duration_seconds_count{status="passed",step="b"} 1
-stepwatch_step_last_duration_seconds{step="a"} 2
-stepwatch_step_last_duration_seconds{step="b"} 1
-stepwatch_step_phase_last_duration_seconds{phase="connect",step="a"} 1
-stepwatch_step_phase_last_duration_seconds{phase="tls",step="a"} 1
+stepwatch_step_duration_seconds_count{step="a",status="passed"} 1
+stepwatch_step_duration_seconds_count{step="b",status="passed"} 1
+stepwatch_step_last_duration_seconds{step="a",order="01"} 2
+stepwatch_step_last_duration_seconds{step="b",order="02"} 1
+stepwatch_step_phase_last_duration_seconds{step="a",phase="connect"} 1
+stepwatch_step_phase_last_duration_seconds{step="a",phase="tls"} 1
 `
 	if got := lines(t, p, names...); got != want {
 		t.Errorf("after a run that passed:\n%s\nwant:\n%s", got, want)
@@ -230,26 +230,24 @@ stepwatch_step_phase_last_duration_seconds{phase="tls",step="a"} 1
 	r := run(result.Failed, broken, skipped("b"))
 	r.Reason, r.Blame = result.ReasonTLS, result.BlameSubmission
 	p.Export(r)
-	want = `stepwatch_scenario_failing{blame="submission",reason="tls",step="a"} 1
-stepwatch_scenario_last_duration_seconds{} 1
+	want = `stepwatch_scenario_failing{step="a",reason="tls",blame="submission"} 1
 stepwatch_scenario_state{} 2
 stepwatch_scenario_success{} 0
-stepwatch_step_duration_seconds_count{status="failed",step="a"} 1
-stepwatch_step_duration_seconds_count{status="passed",step="a"} 1
-stepwatch_step_duration_seconds_count{status="passed",step="b"} 1
-stepwatch_step_last_duration_seconds{step="a"} 1
-stepwatch_step_phase_last_duration_seconds{phase="connect",step="a"} 1
+stepwatch_step_duration_seconds_count{step="a",status="failed"} 1
+stepwatch_step_duration_seconds_count{step="a",status="passed"} 1
+stepwatch_step_duration_seconds_count{step="b",status="passed"} 1
+stepwatch_step_last_duration_seconds{step="a",order="01"} 1
+stepwatch_step_phase_last_duration_seconds{step="a",phase="connect"} 1
 `
 	if got := lines(t, p, names...); got != want {
 		t.Errorf("after a run that failed:\n%s\nwant:\n%s", got, want)
 	}
 
 	p.Export(run(result.Passed, did("c", result.Passed, time.Second)))
-	want = `stepwatch_scenario_last_duration_seconds{} 1
-stepwatch_scenario_state{} 0
+	want = `stepwatch_scenario_state{} 0
 stepwatch_scenario_success{} 1
-stepwatch_step_duration_seconds_count{status="passed",step="c"} 1
-stepwatch_step_last_duration_seconds{step="c"} 1
+stepwatch_step_duration_seconds_count{step="c",status="passed"} 1
+stepwatch_step_last_duration_seconds{step="c",order="01"} 1
 `
 	if got := lines(t, p, names...); got != want {
 		t.Errorf("after the scenario got other steps:\n%s\nwant:\n%s", got, want)
@@ -269,16 +267,16 @@ func TestPrometheusInnerSteps(t *testing.T) {
 	}
 	p.Export(run(result.Failed, outer))
 	got := lines(t, p, "stepwatch_inner_step_last_duration_seconds", "stepwatch_step_last_duration_seconds", "stepwatch_http_status_code", "stepwatch_scenario_failing", "stepwatch_inner_step_duration_seconds_count")
-	want := `stepwatch_http_status_code{inner_step="I open the page",step="I log in"} 200
-stepwatch_http_status_code{inner_step="I send the form › I press \"Log in\"",step="I log in"} 500
-stepwatch_inner_step_duration_seconds_count{inner_step="I open the page",status="passed",step="I log in"} 1
-stepwatch_inner_step_duration_seconds_count{inner_step="I send the form",status="failed",step="I log in"} 1
-stepwatch_inner_step_duration_seconds_count{inner_step="I send the form › I press \"Log in\"",status="failed",step="I log in"} 1
-stepwatch_inner_step_last_duration_seconds{inner_step="I open the page",step="I log in"} 1
-stepwatch_inner_step_last_duration_seconds{inner_step="I send the form",step="I log in"} 2
-stepwatch_inner_step_last_duration_seconds{inner_step="I send the form › I press \"Log in\"",step="I log in"} 2
-stepwatch_scenario_failing{inner_step="I send the form › I press \"Log in\"",step="I log in"} 1
-stepwatch_step_last_duration_seconds{step="I log in"} 3
+	want := `stepwatch_http_status_code{step="I log in",inner_step="I open the page"} 200
+stepwatch_http_status_code{step="I log in",inner_step="I send the form › I press \"Log in\""} 500
+stepwatch_inner_step_duration_seconds_count{step="I log in",inner_step="I open the page",status="passed"} 1
+stepwatch_inner_step_duration_seconds_count{step="I log in",inner_step="I send the form",status="failed"} 1
+stepwatch_inner_step_duration_seconds_count{step="I log in",inner_step="I send the form › I press \"Log in\"",status="failed"} 1
+stepwatch_inner_step_last_duration_seconds{step="I log in",inner_step="I open the page"} 1
+stepwatch_inner_step_last_duration_seconds{step="I log in",inner_step="I send the form"} 2
+stepwatch_inner_step_last_duration_seconds{step="I log in",inner_step="I send the form › I press \"Log in\""} 2
+stepwatch_scenario_failing{step="I log in",inner_step="I send the form › I press \"Log in\""} 1
+stepwatch_step_last_duration_seconds{step="I log in",order="01"} 3
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -287,7 +285,7 @@ stepwatch_step_last_duration_seconds{step="I log in"} 3
 	passed := did("I log in", result.Passed, time.Second)
 	passed.Steps = []result.StepResult{did("I open the page", result.Passed, time.Second), skipped("I send the form")}
 	p.Export(run(result.Passed, passed))
-	if got, want := lines(t, p, "stepwatch_inner_step_last_duration_seconds", "stepwatch_scenario_failing"), `stepwatch_inner_step_last_duration_seconds{inner_step="I open the page",step="I log in"} 1
+	if got, want := lines(t, p, "stepwatch_inner_step_last_duration_seconds", "stepwatch_scenario_failing"), `stepwatch_inner_step_last_duration_seconds{step="I log in",inner_step="I open the page"} 1
 `; got != want {
 		t.Errorf("after another run: got\n%s\nwant\n%s", got, want)
 	}
@@ -322,7 +320,7 @@ func TestPrometheusFollowsTheLoadedScenarios(t *testing.T) {
 			defer mu.Unlock()
 			return result.Stats{Scenarios: loaded}
 		}})
-		names := []string{"stepwatch_scenario_runs_total", "stepwatch_runs_missed_total", "stepwatch_scenario_interval_seconds", "stepwatch_scenario_success"}
+		names := []string{"stepwatch_scenario_runs_total", "stepwatch_runs_missed_total", "stepwatch_scenario_info", "stepwatch_scenario_success"}
 		check := func(when, want string) {
 			t.Helper()
 			if got := lines(t, p, names...); got != want {
@@ -332,13 +330,9 @@ func TestPrometheusFollowsTheLoadedScenarios(t *testing.T) {
 		runs := func(passed int) string {
 			return fmt.Sprintf(`stepwatch_scenario_runs_total{status="passed"} %d
 stepwatch_scenario_runs_total{status="failed"} 0
-stepwatch_scenario_runs_total{status="skipped"} 0
-stepwatch_scenario_runs_total{status="pending"} 0
-stepwatch_scenario_runs_total{status="undefined"} 0
-stepwatch_scenario_runs_total{status="ambiguous"} 0
 `, passed)
 		}
-		head := "stepwatch_runs_missed_total{} 1\nstepwatch_scenario_interval_seconds{} 60\n"
+		head := "stepwatch_runs_missed_total{} 1\nstepwatch_scenario_info{interval=\"1m\"} 1\n"
 		check("before the first run", head+runs(0))
 		p.Export(run(result.Passed, did("a", result.Passed, time.Second)))
 		success := "stepwatch_scenario_success{} 1\n"
@@ -384,8 +378,8 @@ func TestPrometheusMeasurements(t *testing.T) {
 	for range 2 {
 		p.Export(run(result.Failed, s, other))
 	}
-	want := `stepwatch_hop_seconds{end="a",hop="queue",step="a"} 2
-stepwatch_hop_seconds{hop="a \"b\"",step="a"} 3
+	want := `stepwatch_hop_seconds{step="a",end="a",hop="queue"} 2
+stepwatch_hop_seconds{step="a",hop="a \"b\""} 3
 stepwatch_hop_seconds{step="a"} 4
 stepwatch_measurement_faults_total{fault="count"} 0
 stepwatch_measurement_faults_total{fault="help"} 2
@@ -534,9 +528,9 @@ func TestPrometheusFormats(t *testing.T) {
 			}
 			if f.GetName() == "stepwatch_step_duration_seconds" {
 				found = true
-				native := f.Metric[0].Histogram.Schema != nil
-				if want := format.FormatType() == expfmt.TypeProtoDelim; native != want {
-					t.Errorf("Accept %q: want native histogram %t, got %t", c.accept, want, native)
+				native := f.Metric[0].GetHistogram().GetSchema() == 3 && len(f.Metric[0].Histogram.PositiveSpan) > 0
+				if want := format.FormatType() == expfmt.TypeProtoDelim; native != want || f.Metric[0].GetSummary().GetSampleCount() > 0 == want {
+					t.Errorf("Accept %q: want native histogram %t, or else a summary, got %v", c.accept, want, f.Metric[0])
 				}
 			}
 		}
@@ -553,14 +547,14 @@ func TestPrometheusConfig(t *testing.T) {
 	}
 	for _, c := range []struct{ block, err string }{
 		{`{}`, ``},
-		{`{"path": "/stepwatch/metrics", "buckets": [], "phases": "off"}`, ``},
+		{`{"path": "/stepwatch/metrics", "buckets": [], "phases": "last"}`, ``},
 		{`{"path": "metrics"}`, `path: want an absolute path such as "/metrics", got "metrics"`},
 		{`{"path": ""}`, `path: want an absolute path such as "/metrics", got ""`},
 		{`{"path": "/{x}"}`, `path: want an absolute path such as "/metrics", got "/{x}"`},
 		{`{"buckets": [0]}`, `buckets: want durations above zero, got 0s`},
 		{`{"buckets": [1000000, 1000000]}`, `buckets: want rising durations, got 1ms after 1ms`},
 		{`{"buckets": [` + strings.Join(many, ",") + `]}`, `buckets: want at most 100, got 101`},
-		{`{"phases": "all"}`, `phases: want "histogram", "last" or "off", got "all"`},
+		{`{"phases": "all"}`, `phases: want "off", "last" or "histogram", got "all"`},
 	} {
 		want := c.err
 		if want != "" {
@@ -605,7 +599,10 @@ func webRun(n int, took time.Duration) *result.Result {
 					{Name: "resolve", Duration: ms}, {Name: "connect", Duration: ms}, {Name: "tls", Duration: 2 * ms},
 					{Name: "processing", Duration: 5 * ms}, {Name: "transfer", Duration: ms},
 				},
-				Measurements: []result.Measurement{{Name: "http_status_code", Help: "Status of the answer.", Value: 200}},
+				Measurements: []result.Measurement{
+					{Name: "http_status_code", Help: "Status of the answer.", Value: 200},
+					{Name: "http_content_length_bytes", Help: "Length of the body.", Value: 2048},
+				},
 			},
 			{Keyword: "Then", Text: "I should see", Label: `I should see "B50F BE3B 409A"`, Line: 5, Status: result.Passed, Ran: true, Duration: 20 * time.Microsecond},
 		},
@@ -619,11 +616,9 @@ func spread(i int) time.Duration {
 
 // BenchmarkPrometheusExport measures the cost of each run: an agent with 1000 runs a second calls it 1000 times.
 func BenchmarkPrometheusExport(b *testing.B) {
-	for _, phases := range []string{"histogram", "last"} {
-		b.Run("phases="+phases, func(b *testing.B) {
-			config := exporters.DefaultPrometheusConfig()
-			config.Phases = phases
-			p := exporters.NewPrometheus(*config, exporters.Host{})
+	for name, config := range configurations() {
+		b.Run(name, func(b *testing.B) {
+			p := exporters.NewPrometheus(config, exporters.Host{})
 			runs := make([]*result.Result, 1000)
 			for i := range runs {
 				runs[i] = webRun(i, spread(i))
@@ -637,30 +632,54 @@ func BenchmarkPrometheusExport(b *testing.B) {
 	}
 }
 
-// BenchmarkPrometheusScrape measures one page of 1000 scenarios with two steps each, and their memory.
+// configurations returns the defaults, and what an operator may add to them.
+func configurations() map[string]exporters.PrometheusConfig {
+	all := make(map[string]exporters.PrometheusConfig)
+	config := *exporters.DefaultPrometheusConfig()
+	all["default"] = config
+	config.Phases = "histogram"
+	all["phases=histogram"] = config
+	config.Phases = "off"
+	config.Buckets = []time.Duration{5 * time.Millisecond, 50 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second, 5 * time.Second, 30 * time.Second}
+	all["buckets=7"] = config
+	return all
+}
+
+// The values of Accept that ask for each format.
+const (
+	acceptText     = "text/plain;version=0.0.4"
+	acceptOpen     = "application/openmetrics-text;version=1.0.0"
+	acceptProtobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+)
+
+// BenchmarkPrometheusScrape measures one page of scenarios with two steps each, and their memory.
 func BenchmarkPrometheusScrape(b *testing.B) {
-	const text = "text/plain;version=0.0.4"
-	const scenarios = 1000
-	const proto = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
-	for _, c := range []struct{ name, phases, accept, encoding string }{
-		{"text", "histogram", text, ""}, {"text-gzip", "histogram", text, "gzip"}, {"text-gzip-last", "last", text, "gzip"},
-		{"text-gzip-off", "off", text, "gzip"},
-		{"openmetrics-gzip", "histogram", "application/openmetrics-text;version=1.0.0", "gzip"},
-		{"protobuf-gzip", "histogram", proto, "gzip"},
+	for _, c := range []struct {
+		name, config, accept, encoding string
+		scenarios                      int
+	}{
+		{"text", "default", acceptText, "", 1000}, {"text-gzip", "default", acceptText, "gzip", 1000},
+		{"openmetrics-gzip", "default", acceptOpen, "gzip", 1000},
+		{"protobuf-gzip", "default", acceptProtobuf, "gzip", 1000},
+		{"text-gzip-phases", "phases=histogram", acceptText, "gzip", 1000},
+		{"text-gzip-buckets", "buckets=7", acceptText, "gzip", 1000},
+		{"text", "default", acceptText, "", 10000}, {"text-gzip", "default", acceptText, "gzip", 10000},
 	} {
-		b.Run(c.name, func(b *testing.B) {
-			config := exporters.DefaultPrometheusConfig()
-			config.Phases = c.phases
+		b.Run(fmt.Sprint(c.name, "/", c.scenarios), func(b *testing.B) {
+			var ids []result.ScenarioStats
+			p := exporters.NewPrometheus(configurations()[c.config], exporters.Host{Stats: func() result.Stats { return result.Stats{Scenarios: ids} }})
+			for i := range c.scenarios {
+				ids = append(ids, result.ScenarioStats{Identity: webRun(i, 0).Identity, Interval: time.Minute})
+			}
 			before := heap()
-			p := exporters.NewPrometheus(*config, exporters.Host{})
-			for i := range scenarios {
+			for i := range c.scenarios {
 				for j := range 200 {
 					p.Export(webRun(i, spread(i*31+j)))
 				}
 			}
 			kept := heap() - before
 			samples := 0 // as in the text format: a histogram counts as its buckets, sum and count
-			for line := range strings.Lines(page(b, p, text)) {
+			for line := range strings.Lines(page(b, p, acceptText)) {
 				if !strings.HasPrefix(line, "#") {
 					samples++
 				}
@@ -676,8 +695,7 @@ func BenchmarkPrometheusScrape(b *testing.B) {
 			}
 			b.ReportMetric(float64(w.bytes), "page-bytes")
 			b.ReportMetric(float64(samples), "samples")
-			b.ReportMetric(float64(kept)/1e6, "kept-MB")
-			b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N)/float64(samples)*7000, "ms/7000-samples")
+			b.ReportMetric(float64(kept)/float64(c.scenarios), "kept-B/scenario")
 			runtime.KeepAlive(p)
 		})
 	}

@@ -169,17 +169,22 @@ func (w *World) Handshake(ctx context.Context, conn net.Conn, serverName string,
 		_ = conn.Close() // the handshake's error says what is wrong
 		return nil, FailHandshake(ctx, err, blame, config)
 	}
-	w.MeasureCertificate(client.ConnectionState())
+	w.MeasureCertificate(serverName, client.ConnectionState())
 	return client, nil
 }
 
-// MeasureCertificate measures when the server's own certificate ends.
-func (w *World) MeasureCertificate(state tls.ConnectionState) {
-	if len(state.PeerCertificates) == 0 {
-		return
+// MeasureCertificate measures when host's own certificate ends.
+func (w *World) MeasureCertificate(host string, state tls.ConnectionState) {
+	if len(state.PeerCertificates) > 0 {
+		w.MeasureExpiry(host, state.PeerCertificates[0].NotAfter)
 	}
+}
+
+// MeasureExpiry measures when host's own certificate ends. The host is a label: a step may reach several, and whoever must
+// renew a certificate asks for its name first.
+func (w *World) MeasureExpiry(host string, at time.Time) {
 	w.Measure("tls_certificate_not_after_timestamp_seconds", "Unix time of the end of the server's own certificate.",
-		float64(state.PeerCertificates[0].NotAfter.Unix()))
+		float64(at.Unix()), result.Label{Name: "host", Value: host})
 }
 
 // The ports of IMAP, with STARTTLS and with TLS from the first byte (RFC 9051 section 11.1, RFC 8314).

@@ -27,7 +27,7 @@ func (w *World) AddReport(r Report) {
 		w.Phase(p.Name, p.Duration, p.Note)
 	}
 	for _, v := range r.Measurements {
-		w.Measure(v.Name, v.Help, v.Value)
+		w.Measure(v.Name, v.Help, v.Value, v.Labels...)
 	}
 	for _, e := range r.Evidence {
 		w.Attach(e.Name, e.MediaType, e.Body)
@@ -61,7 +61,7 @@ func (w *World) PhaseTime() (sum time.Duration) {
 }
 
 // Under calls do and adds prefix to the names of the phases that it reports. A connect phase without a note gets
-// name as its note. A measurement that occurs more than once is kept once, with the smallest value.
+// name as its note. Of a measurement that occurs more than once, the one with the smallest value is kept, with its labels.
 func (w *World) Under(prefix, name string, do func() error) error {
 	w.mu.Lock()
 	begin := len(w.report.Phases)
@@ -83,7 +83,9 @@ func (w *World) Under(prefix, name string, do func() error) error {
 			kept = append(kept, measured)
 			continue
 		}
-		kept[i].Value = min(kept[i].Value, measured.Value)
+		if measured.Value < kept[i].Value {
+			kept[i] = measured
+		}
 	}
 	w.report.Measurements = kept
 	return err

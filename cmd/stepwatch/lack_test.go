@@ -308,7 +308,7 @@ stepwatch run --evidence= "$1" || true`, feature)
 }
 
 // failures are the counters of failed runs on a page of metrics.
-var failures = regexp.MustCompile(`(?m)^stepwatch_scenario_failures_total\{blame="([a-z]+)".* ([0-9.e+]+)$`)
+var failures = regexp.MustCompile(`(?m)^stepwatch_scenario_failures_total\{.*blame="([a-z]+)".* ([0-9.e+]+)$`)
 
 // noneBlamed checks a page of metrics: the machine has lacked this, and no failure blames anything but the monitor.
 func noneBlamed(t *testing.T, page, kind string) {

@@ -27,7 +27,7 @@ func init() {
 		does = "Reads the TLSA records (DANE, RFC 7672) and compares them with the certificate that the server sends after STARTTLS. Fails unless one of them matches it, all of them are usable, and DNSSEC " +
 			"proves them. The usages for mail are 3 (this key or certificate) and 2 (an authority that the server sends); 0 and 1 are faults. stepwatch checks the signatures itself, down from the root's key or from " +
 			"dnssec.anchors in stepwatch.yml, so it need not trust the resolver."
-		measures = "Phases: records, and those of an SMTP connection: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, quit. Measures dane_tlsa_records and tls_certificate_not_after_timestamp_seconds"
+		measures = "Phases: records, and those of an SMTP connection: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, quit. Measures dane_tlsa_records and tls_certificate_not_after_timestamp_seconds (label host)"
 	)
 	steps.Register(
 		steps.Definition{

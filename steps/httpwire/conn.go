@@ -157,7 +157,7 @@ func (c *Conn) handshake(ctx context.Context, w *steps.World, host, to string) e
 		w.Measure("tls_client_certificate_not_after_timestamp_seconds", "When the certificate that we logged in with ends, in Unix time.", float64(shown.NotAfter.Unix()))
 	}
 	state := client.ConnectionState()
-	w.MeasureCertificate(state)
+	w.MeasureCertificate(host, state)
 	switch {
 	case c.version == "2" && state.NegotiatedProtocol != "h2":
 		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "TLS handshake with %s: the server does not speak HTTP/2", host)

@@ -33,7 +33,7 @@ func init() {
 			"removed from the recipient's mailbox, if that account has an IMAP server and a password. Otherwise a bounce of it that comes within two seconds is removed from the sender's mailbox, if an account reads that over IMAP."
 		measures = "From the name lookup to the end of the dialogue. Phases: dns, connect, banner, ehlo, starttls, tls, ehlo_tls, auth, mail, rcpt, " +
 			"data, body (the message until the server accepts it, with its queue id) and quit, each with the server's answer. " +
-			"Measures tls_certificate_not_after_timestamp_seconds."
+			"Measures tls_certificate_not_after_timestamp_seconds (label host)."
 	)
 	steps.Register(
 		steps.Definition{

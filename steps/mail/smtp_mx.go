@@ -27,7 +27,7 @@ func init() {
 			"Fails when one of them does not accept its message, and reports the others' answers. The MX hosts judge whether this machine's address may send for the sender's domain: SPF, " +
 			"blocklists and reverse DNS count."
 		measures = "Phases: mx_lookup, then for each host those of a message on port 25: mx1_connect, mx1_rcpt, mx2_connect and so on, in order of preference. " +
-			"\"it is accepted within\" judges the last host. Measures tls_certificate_not_after_timestamp_seconds, the earliest of all hosts." +
+			"\"it is accepted within\" judges the last host. Measures tls_certificate_not_after_timestamp_seconds, the earliest of all hosts, which the label host names." +
 			anyTLSMeasures + " With several hosts, each is 1 only when it is 1 for all of them."
 	)
 	const directly = `I send a message from {account} directly to the MX of {account}`

@@ -58,7 +58,7 @@ func (c *SMTPClient) handshakeAny(ctx context.Context, conn net.Conn, serverName
 		_ = conn.Close() // the handshake's error says what is wrong
 		return nil, steps.FailNet(ctx, err, blame, "TLS handshake with "+serverName)
 	}
-	c.World.MeasureCertificate(client.ConnectionState())
+	c.World.MeasureCertificate(serverName, client.ConnectionState())
 	return client, nil
 }
 

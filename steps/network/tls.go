@@ -37,7 +37,7 @@ func init() {
 		asDoes          = " \"as\" sets the name to ask the server for (SNI), which its certificate must be for."
 		connectMeasures = "Phases: dns (when a name is looked up), connect, starttls, tls. Measures probe_ssl_earliest_cert_expiry and probe_ssl_last_chain_expiry_timestamp_seconds as " +
 			"blackbox_exporter does (the earliest expiry of the served certificates; the expiry of the trusted chain that lasts longest, absent when there is none), " +
-			"tls_certificate_not_after_timestamp_seconds (of the server's own certificate) and probe_tls_version_info."
+			"tls_certificate_not_after_timestamp_seconds (of the server's own certificate; label host) and probe_tls_version_info."
 	)
 	for _, way := range []struct{ sentence, does, example string }{
 		{"", "", ""},
@@ -351,7 +351,7 @@ var farewells = map[starttls.Protocol]string{starttls.SMTP: "QUIT", starttls.LMT
 	starttls.IMAP: "s2 LOGOUT", starttls.Sieve: "LOGOUT", starttls.XMPP: "</stream:stream>", starttls.XMPPServer: "</stream:stream>"}
 
 func (s *secured) measure(w *steps.World, state tls.ConnectionState) {
-	w.MeasureCertificate(state)
+	w.MeasureCertificate(s.host, state)
 	w.Measure("probe_ssl_earliest_cert_expiry", "Earliest expiry of the certificates that the server sends, in Unix time, as in blackbox_exporter.",
 		float64(certificate.Earliest(s.served).Unix()))
 	if end, ok := certificate.LastChain(s.judge.Chains(s.served)); ok {

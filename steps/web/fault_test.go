@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,8 +104,9 @@ func TestHTTP2(t *testing.T) {
 			t.Errorf("step %d has phases %s, want %s", i, got, want)
 		}
 	}
-	if m := o.Steps[0].Report.Measurements[0]; m.Name != "tls_certificate_not_after_timestamp_seconds" || m.Value < float64(time.Now().Unix()) {
-		t.Errorf("first measurement is %s %v", m.Name, m.Value)
+	if m := o.Steps[0].Report.Measurements[0]; m.Name != "tls_certificate_not_after_timestamp_seconds" || m.Value < float64(time.Now().Unix()) ||
+		!slices.Equal(m.Labels, []result.Label{{Name: "host", Value: "www.demo.test"}}) {
+		t.Errorf("first measurement is %s %v %v", m.Name, m.Value, m.Labels)
 	}
 	for _, broken := range []stepstest.WebFault{stepstest.ConnectionReset, stepstest.Silent, stepstest.EndlessBody} {
 		site.SetBroken(broken)

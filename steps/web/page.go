@@ -68,7 +68,7 @@ type page struct {
 // measure reports what is known about the page without reading its content.
 func (p *page) measure(w *steps.World, redirects int) {
 	w.Measure("http_status_code", "Status code of the last response.", float64(p.StatusCode))
-	w.Measure("http_redirects", "Redirects followed to the page.", float64(redirects))
+	measureRedirects(w, redirects)
 	w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(p.OnWire))
 }
 

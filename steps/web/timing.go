@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -102,11 +103,20 @@ func reportNavigation(w *steps.World, tab *browser.Tab, n *browser.Navigation) {
 	}
 	if answer := n.Response(); answer != nil && answer.Status > 0 {
 		w.Measure("http_status_code", "Status code of the last response.", float64(answer.Status))
-		w.Measure("http_redirects", "Redirects followed to the page.", float64(len(n.Chain)-1))
+		measureRedirects(w, len(n.Chain)-1)
 		w.Measure("http_content_length_bytes", "Length of the page's body as transferred.", float64(answer.Body()))
 		if answer.TLS != nil {
-			w.Measure("tls_certificate_not_after_timestamp_seconds", "When the server's certificate expires.", float64(answer.TLS.Expires.Unix()))
+			if u, err := url.Parse(answer.URL); err == nil { // a browser's URL always parses
+				w.MeasureExpiry(u.Hostname(), answer.TLS.Expires)
+			}
 		}
+	}
+}
+
+// measureRedirects measures the redirects that were followed, if any: for most pages it would be a series of zeros.
+func measureRedirects(w *steps.World, followed int) {
+	if followed > 0 {
+		w.Measure("http_redirects", "Redirects followed to the page; absent when there were none.", float64(followed))
 	}
 }
 

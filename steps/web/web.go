@@ -202,7 +202,7 @@ func mayPass(err error) bool {
 }
 
 const webMeasures = "Time to load the document, redirects and frames included. Phases dns, connect, tls, processing, transfer, once for each request, and frames for the documents in the page's frames; " +
-	"measurements http_status_code, http_redirects, http_content_length_bytes, tls_certificate_not_after_timestamp_seconds; with frames also http_frames, http_frames_failed. " +
+	"measurements http_status_code, http_redirects (if there were any), http_content_length_bytes, tls_certificate_not_after_timestamp_seconds (label host); with frames also http_frames, http_frames_failed. " +
 	"In a browser: time until the load event; phases find and click before the request, load after the end of the document; measurements " +
 	"web_dom_content_loaded_seconds, web_load_seconds, web_first_contentful_paint_seconds, web_largest_contentful_paint_seconds, web_layout_shift, " +
 	"web_requests, web_transfer_bytes, web_failed_requests, web_console_errors, web_third_party_seconds."
