@@ -407,7 +407,7 @@ func redirect(v *visit, answer *httpwire.Reply) (*visit, error) {
 		err = loadable(to)
 	}
 	if err != nil {
-		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect has no valid target: Location is %q: %w", v, address.Shown(location), err)
+		return nil, steps.Fail(result.ReasonRedirect, result.BlameWeb, "%s: the redirect has no valid target: Location is %.200q: %w", v, address.Shown(location), err)
 	}
 	next := *v
 	next.url, next.elsewhere = to, v.elsewhere || to.Origin() != v.url.Origin()
@@ -523,7 +523,7 @@ func resolve(ctx context.Context, w *steps.World, text string) (*address.URL, er
 // loadable returns why an address leads to no page, or nil.
 func loadable(u *address.URL) error {
 	if !u.IsWeb() {
-		return fmt.Errorf("only http and https can be loaded, not %q", u.Scheme)
+		return fmt.Errorf("only http and https can be loaded, not %.40q", u.Scheme)
 	}
 	return nil
 }

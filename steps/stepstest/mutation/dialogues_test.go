@@ -277,7 +277,7 @@ var (
 var libraries = regexp.MustCompile(`\bEOF\b|invalid character '|looking for beginning of|i/o timeout|use of closed|read tcp|write tcp|read udp|connection reset by peer|broken pipe|context deadline|context canceled|` +
 	`\bstrconv\.|(?:^|: )(?:json|xml|mime|dns|ssh|gzip|flate|zlib|tls|x509|asn1|idna|http|url|smtp|gob|amqp|proto|sql|http2|multipart): |XML syntax error|\bnet/http|malformed HTTP|malformed MIME|http2\.|connection error: |stream error: |\bbufio[:.]|runtime error|goroutine|nil pointer|out of range|slice bounds|` +
 	`pgconn|pgproto|illegal base64|encoding/|textproto|parsing time|%!\w\(|<nil>|unmarshal|\bunpack|\bmysql\.|malformed packet|busy buffer|commands out of sync|driver: |` +
-	`Exception \(\d|short read|token too long|overflow(?:s|ing) |unsupported protocol scheme|invalid URL|missing port|\bparse "|malformed chunked|invalid byte in chunk|max packet length|packet too (?:large|small)|disallowed rune|CDATA section|CharsetReader`)
+	`Exception \(\d|short read|token too long|overflow(?:s|ing) |unsupported protocol scheme|invalid URL|missing port|\bparse "|malformed chunked|invalid byte in chunk|max packet length|packet too (?:large|small)|disallowed rune|EOF in CDATA|CharsetReader`)
 
 // judge returns the promises that a run broke.
 func judge(p *part, did Ended, proof string, res *result.Result, took, timeout time.Duration, altered bool) (broken []string) {

@@ -16,8 +16,8 @@ import (
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 
-// The servers are a process of their own: this program, started again. So the memory of this process is that of the runs, not
-// that of what the servers send, and no server is stopped for this process's garbage.
+// The servers are a process of their own: this program, started again. So the memory of this process is that of the runs, without
+// what the servers build and send.
 const (
 	dirVariable   = "STEPWATCH_MUTATION_SERVERS" // the directory of the servers
 	countVariable = "STEPWATCH_MUTATION_BEDS"    // how many sequences of dialogues they serve
