@@ -87,9 +87,9 @@ func (r *Redactor) find(text []byte, depth int) []span {
 
 // run reads the text.
 func (s *scan) run() {
-	first := s.take()
-	first.at, first.state, first.read, first.gap = 0, 0, 0, false
-	s.active = append(s.active, first)
+	main := s.take()
+	main.at, main.state, main.read, main.gap = 0, 0, 0, false
+	s.active = append(s.active, main)
 	text := s.text
 	for i := 0; i < len(text); {
 		if i == s.due {
@@ -99,7 +99,7 @@ func (s *scan) run() {
 			s.cut = i + index(text[i:], cutMark)
 		}
 		if len(s.active) == 1 {
-			if i = s.alone(s.active[0], i, min(len(text), s.due, s.cut)); i >= len(text) || i == s.due {
+			if i = s.alone(main, i, min(len(text), s.due, s.cut)); i >= len(text) || i == s.due {
 				continue
 			}
 		}
@@ -367,19 +367,15 @@ func (s *scan) feed(t *thread, c byte, at, end int) {
 	t.gap = false
 }
 
-// settle ends the threads that know nothing that another does not know. What begins later, each of them will see.
+// settle ends the threads that know nothing that another does not know.
 func (s *scan) settle() {
 	kept := s.active[:1]
 	for _, t := range s.active[1:] {
-		switch {
-		case t.state == 0 || s.known(kept, t):
+		if t.state == 0 || s.known(kept, t) {
 			s.free = append(s.free, t)
-		case kept[0].state == 0:
-			s.free = append(s.free, kept[0])
-			kept[0] = t
-		default:
-			kept = append(kept, t)
+			continue
 		}
+		kept = append(kept, t)
 	}
 	s.active = kept
 }
