@@ -5,6 +5,8 @@
 // can be read in several ways is read in all of them at once: "&#115;" is six characters and an "s"; a tag is text and
 // nothing; "+" is itself and a blank. Each way of reading is a state of the automaton with the places that its last
 // characters came from. Equal states are one, and there are at most 32, so the work is linear in the length of the text.
+// Between the forms of secrets, which is nearly everywhere, the text is only looked at for pairs of bytes with which one may
+// begin (pairs.go); the automaton reads on from there (scan.go), and decodes what may be an escape (read.go).
 //
 // # What is recognised
 //

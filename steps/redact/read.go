@@ -105,6 +105,9 @@ func (s *scan) direct(c byte, i int) (v value, next int) {
 	}
 	switch c {
 	case '&':
+		if first == 'a' && second == 'm' && i+3 < len(s.text) && s.text[i+2] == 'p' && s.text[i+3] == ';' {
+			return byteValue('&'), i + 4
+		}
 		end := i
 		for end < len(s.text) && end < i+mostName && is(s.text[end], letter|digit) {
 			end++
@@ -267,8 +270,11 @@ func (s *scan) open(i int) {
 		at = s.backslashes(i)
 	}
 	for range mostLevels {
-		v, next := s.escape(c, at, 2)
+		v, next := s.direct(c, at)
 		if next == 0 {
+			v, next = s.escape(c, at, 2)
+		}
+		if next <= 0 {
 			return
 		}
 		var text [2 * utf8.UTFMax]byte

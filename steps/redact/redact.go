@@ -21,7 +21,7 @@ type Redactor struct {
 	secrets []string
 }
 
-// most is how much memory the redactors take that New keeps, in bytes. That of three passwords takes about 100 KB.
+// most is how much memory the redactors take that New keeps, in bytes. That of three passwords takes about 200 KB.
 const most = 32 << 20
 
 // made has the redactors by their secrets, because making one takes a thousand times longer than using it.

@@ -52,6 +52,7 @@ func TestRules(t *testing.T) {
 		{"Tr0ub4", "tr0.ub4, tr0-ub4", "tr0.ub4, tr0-ub4"},
 		// next to a cut mark
 		{"carpet", "it is car…, ca…, Car…", "it is [hidden]…, ca…, Car…"},
+		{"aaaaaaaa", "aa aaa…, aa\r\n250-aaa…", "aa [hidden]…, aa\r\n250-[hidden]…"},
 		{"carpet", "…pet, …et, …PET", "…[hidden], …et, …PET"},
 		{"s3same/42", "the base64 czNzYW1lL…", "the base64 [hidden]…"},
 		{"s3same/42", "the base64 czNz…", "the base64 czNz…"},

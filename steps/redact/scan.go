@@ -651,20 +651,32 @@ func (s *scan) mark(symbol, from, next int) {
 	s.wait(t, next)
 }
 
-// hideBefore hides the end of what a thread has read if it is the beginning of a secret that was truncated at i.
+// hideBefore hides the end of what a thread has read if it is the beginning of a secret that was truncated at i: the longest
+// end that is.
 func (s *scan) hideBefore(t *thread, i int) {
-	n := int(s.states[t.state].cut)
-	if n == 0 {
-		return
-	}
-	p := &s.patterns[s.states[t.state].model]
-	if p.kind == plain && (p.rule != loose || n < 6) {
-		for k := range n {
-			o := t.origin(n - k)
-			if o.raw() != p.text[k] || k > 0 && o.gap() != (p.gaps>>k&1 != 0) {
-				return
-			}
+	at := &s.states[t.state]
+	for n := int(at.cut); n > 0; n = int(at.cut) {
+		if p := &s.patterns[at.model]; s.fitsBefore(p, t, n) {
+			s.hide(p, t, n, i)
+			return
+		}
+		for int(at.depth) >= n {
+			at = &s.states[at.fail]
 		}
 	}
-	s.hide(p, t, n, i)
+}
+
+// fitsBefore reports whether the last n characters that a thread read differ from the first n of a pattern by no more than
+// its rule allows before a cut mark.
+func (s *scan) fitsBefore(p *pattern, t *thread, n int) bool {
+	if p.kind != plain || p.rule == loose && n >= 6 {
+		return true
+	}
+	for k := range n {
+		o := t.origin(n - k)
+		if o.raw() != p.text[k] || k > 0 && o.gap() != (p.gaps>>k&1 != 0) {
+			return false
+		}
+	}
+	return true
 }
