@@ -1,10 +1,9 @@
 // Package collector decides how often the Go runtime collects garbage.
 //
-// Go collects when the heap has doubled. A small heap doubles several times a second: an agent that holds 8 MB and makes a
-// thousand runs a second collects three times a second. A large one doubles seldom: an agent with ten thousand scenarios
-// allocates little for its size, and would hold twice what it uses for minutes. So a small heap may grow by some megabytes,
-// and a large one by half. Each collection sets the percentage for the next one (GOGC), because the runtime knows only then
-// how much is in use.
+// Go collects when the heap has doubled. A small heap doubles several times a second, in an agent that holds 8 MB and makes a
+// thousand runs a second. A large one holds as much garbage as it has in use: 47 MB in an agent with ten thousand scenarios.
+// So a small heap may grow by some megabytes, and a large one by half. Each collection sets the percentage for the next one
+// (GOGC), because the runtime knows only then how much is in use.
 package collector
 
 import (
