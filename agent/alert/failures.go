@@ -2,6 +2,7 @@ package alert
 
 import (
 	"sync"
+	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 )
@@ -16,11 +17,18 @@ func init() { Builtin.Register(failures, func() Source { return NewFailures() })
 // nothing: Lacks raises one alert for all of them.
 type Failures struct {
 	mu   sync.Mutex
-	open map[result.Identity]Alert
+	open map[result.Identity]failing
+}
+
+// failing is the part of an open alert that the next result needs. All scenarios may fail at once, so it is small.
+type failing struct {
+	state    State
+	severity result.State
+	since    time.Time
 }
 
 // NewFailures returns the rule without open alerts.
-func NewFailures() *Failures { return &Failures{open: make(map[result.Identity]Alert)} }
+func NewFailures() *Failures { return &Failures{open: make(map[result.Identity]failing)} }
 
 // Observe implements Source.
 func (f *Failures) Observe(r *result.Result) []Alert {
@@ -36,18 +44,20 @@ func (f *Failures) Observe(r *result.Result) []Alert {
 			return nil
 		}
 		delete(f.open, r.Identity)
-		before.State, before.Severity, before.Summary = Resolved, result.OK, r.Summary()
-		return []Alert{before}
+		if len(f.open) == 0 {
+			f.open = make(map[result.Identity]failing) // a map does not shrink, and an outage may have filled it
+		}
+		return []Alert{{Rule: failures, Identity: r.Identity, State: Resolved, Severity: result.OK, Since: before.since, Summary: r.Summary()}}
 	}
 	now := Alert{Rule: failures, Identity: r.Identity, State: Soft, Severity: severity, Since: r.Started, Summary: r.Summary()}
 	if isOpen {
-		now.Since = before.Since
+		now.Since = before.since
 	}
-	if r.Attempt > r.Retries || before.State == Hard {
+	if r.Attempt > r.Retries || before.state == Hard {
 		now.State = Hard
 	}
-	f.open[r.Identity] = now
-	if isOpen && before.State == now.State && before.Severity == now.Severity {
+	f.open[r.Identity] = failing{now.State, now.Severity, now.Since}
+	if isOpen && before.state == now.State && before.severity == now.Severity {
 		return nil
 	}
 	return []Alert{now}

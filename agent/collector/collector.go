@@ -1,10 +1,9 @@
 // Package collector decides how often the Go runtime collects garbage.
 //
-// Go collects when the heap has doubled. A small heap doubles several times a second: an agent that holds 8 MB and makes a
-// thousand runs a second would spend 9 % of its CPU time on it. A large one doubles seldom: an agent with ten thousand
-// scenarios allocates little for its size, and would hold twice what it uses for minutes. So a small heap may grow by some
-// megabytes, and a large one by half. Each collection sets the percentage for the next one (GOGC), because the runtime
-// knows only then how much is in use.
+// Go collects when the heap has doubled. A small heap doubles several times a second, in an agent that holds 8 MB and makes a
+// thousand runs a second. A large one holds as much garbage as it has in use: 47 MB in an agent with ten thousand scenarios.
+// So a small heap may grow by some megabytes, and a large one by half. Each collection sets the percentage for the next one
+// (GOGC), because the runtime knows only then how much is in use.
 package collector
 
 import (
@@ -15,10 +14,11 @@ import (
 	"sync/atomic"
 )
 
-// How much a small heap may grow until the next collection, in bytes.
+// How much a small heap may grow until the next collection, in bytes. At a thousand runs a second, an agent that could grow by
+// 8, 12, 16 and 32 MB took 0.166, 0.152, 0.153 and 0.153 ms of CPU time a run, and had 46, 51, 57 and 73 MB of memory.
 const (
 	Once  = 32 << 20 // a verb that ends: a plugin ends before its first collection
-	Agent = 16 << 20 // an agent: with 8 MB the collector would take twice the CPU time, and with 32 MB save a third of it
+	Agent = 12 << 20
 )
 
 // share is how much a large heap may grow, in percent of what is in use.

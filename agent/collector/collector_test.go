@@ -13,10 +13,10 @@ func TestPercentage(t *testing.T) {
 		percent       int
 	}{
 		{Once, 0, 800}, // so the first collection is at 32 MB
-		{Agent, 0, 400},
-		{Agent, 2 * mb, 400},
-		{Agent, 8 * mb, 200},
-		{Agent, 32 * mb, 50},
+		{Agent, 0, 300},
+		{Agent, 2 * mb, 300},
+		{Agent, 8 * mb, 150},
+		{Agent, 24 * mb, 50},
 		{Agent, 512 * mb, 50},
 	} {
 		if got := percentage(c.growth, c.inUse); got != c.percent {
@@ -37,7 +37,7 @@ func TestPace(t *testing.T) {
 		metrics.Read(s)
 		return s[0].Value.Uint64()
 	}
-	if got := percent(); got != 400 {
+	if got := percent(); got != 300 {
 		t.Errorf("a small heap may grow by %d %%", got)
 	}
 	large := make([]byte, 64<<20)
@@ -49,7 +49,7 @@ func TestPace(t *testing.T) {
 		<-after
 	}
 	runtime.KeepAlive(large)
-	for round := 0; percent() != 400; round++ {
+	for round := 0; percent() != 300; round++ {
 		if round == 10 {
 			t.Fatalf("the heap is small again and may grow by %d %%", percent())
 		}
