@@ -20,7 +20,8 @@ import (
 // meet.
 
 // grid is the size of a slot. With a thousand scenarios the machine wakes a hundred times a second instead of a thousand times,
-// which saves a quarter of the CPU time of the same loop of bare requests (bench/README.md, "The whole agent").
+// which saves a quarter of the CPU time of a loop of bare requests (bench/README.md, "The whole agent"). A coarser grid saves
+// more, and makes reported times less true (docs/architecture.md).
 const grid = 10 * time.Millisecond
 
 // spread sets the offset of each entry. name distinguishes agents.
