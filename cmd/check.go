@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/cmd/supervisor"
 	"github.com/stepwatch/stepwatch/exporters"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/program"
 )
 
 func init() {
@@ -53,6 +57,12 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		return int(result.Unknown)
 	}
 	defer set.close()
+	if supervisor.Alone() {
+		if !set.startsNothing() {
+			supervisor.Again()
+		}
+		program.Forbid()
+	}
 	// A run that is stopped gets time to end and to clean up, which is part of the duration.
 	parting := min(*timeout/5, 5*time.Second)
 	ctx, cancel := context.WithTimeoutCause(ctx, *timeout-parting, errTimeout)
@@ -77,6 +87,28 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		}
 	}
 	return code
+}
+
+// quietAreas are the chapters of the catalogue whose sentences start no program, unless in a browser. Package program refuses
+// to start one for them.
+var quietAreas = []string{"amqp", "api", "database", "dns", "exporter", "tls", "web"}
+
+// startsNothing reports whether no plan starts a program: then nothing can be left that a supervisor would have to end.
+func (s *set) startsNothing() bool {
+	secrets, known := s.config.Secrets.(*vault.Vault)
+	return known && !secrets.RunsPrograms() && !s.usesBrowser() && !slices.ContainsFunc(s.plans, func(p *agent.Plan) bool {
+		return slices.ContainsFunc(p.Steps(), mayStartProgram)
+	})
+}
+
+func mayStartProgram(b *steps.Bound) bool {
+	if b == nil {
+		return false // a step with a mistake does not run
+	}
+	if len(b.Inner) > 0 {
+		return b.NeedsBrowser() != nil || slices.ContainsFunc(b.Inner, mayStartProgram)
+	}
+	return !slices.Contains(quietAreas, b.Definition.Area)
 }
 
 // asksForOne reports whether the arguments ask for one scenario: by its line, or by that of a row of its examples. A file

@@ -82,6 +82,13 @@ func verbs() []verb {
 // and is then a stepwatch with the team's own steps in addition to the built-in ones. What they print to os.Stdout goes to
 // standard error, because programs read the output of the verbs.
 func Main(own ...cucumber.Glue) {
+	if len(own) > 0 {
+		supervisor.Again() // nobody knows what they do
+	}
+	if supervisor.Alone() {
+		debug.SetTraceback("crash")
+		supervisor.Guard()
+	}
 	if f := supervisor.CrashOutput(); f != nil {
 		_ = debug.SetCrashOutput(f, debug.CrashOptions{}) // without it, the supervisor says less
 	}

@@ -1,8 +1,6 @@
 package steps
 
 import (
-	"cmp"
-
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/procfs"
 )
@@ -29,9 +27,11 @@ type limitsBlock struct {
 func (b *limitsBlock) Validate(env *Env) {
 	known := Limits{Memory: env.Size("memory", b.Memory), Message: env.Size("message", b.Message), Nodes: int64(b.Nodes)}
 	one := limit.RunMemory.With(known.Memory).Most
-	total := cmp.Or(env.Size("total_memory", b.Total), max(procfs.Usable()/4, one))
-	if known.All = limit.NewPool(total); total < one {
-		env.Refuse("total_memory", "is less than limits.memory, which is %d bytes", one)
+	known.All = limit.NewLazyPool(one, func() int64 { return procfs.Usable() / 4 })
+	if total := env.Size("total_memory", b.Total); total > 0 {
+		if known.All = limit.NewPool(total); total < one {
+			env.Refuse("total_memory", "is less than limits.memory, which is %d bytes", one)
+		}
 	}
 	env.Target.Set(known)
 }

@@ -72,6 +72,18 @@ func (v *Vault) keep(name string, s Source) error {
 	return nil
 }
 
+// RunsPrograms reports whether a secret is what a program prints.
+func (v *Vault) RunsPrograms() bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, source := range v.sources {
+		if len(source.Command) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Known returns nil if there is a secret called name, without reading it. Otherwise the error lists the names of the
 // secrets.
 func (v *Vault) Known(name string) error {

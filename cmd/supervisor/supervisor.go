@@ -8,6 +8,8 @@
 // SIGTERM (PR_SET_PDEATHSIG), and the worker ends as on any SIGTERM: it removes its test mail, its plugins and its browser.
 // As process 1 of a container, the supervisor also reaps what others leave.
 //
+// A check that starts no program needs no supervisor: see alone_linux.go.
+//
 // The output of "check" passes through the supervisor, which writes it when the worker has ended. So Nagios reads either the
 // whole answer, or one line that says why there is none, and never a part of it.
 //

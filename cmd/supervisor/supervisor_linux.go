@@ -60,7 +60,7 @@ func init() {
 			return
 		}
 	}
-	if len(os.Args) < 2 || !Supervised(os.Args[1]) {
+	if len(os.Args) < 2 || !Supervised(os.Args[1]) || mayBeAlone() {
 		return
 	}
 	hidepath.Restore() // the worker needs it
@@ -104,6 +104,7 @@ func adopt() {
 // Ended tells the supervisor that the process ends now, as it should. An end without it is a crash, whatever the exit code.
 // Without the supervisor, which was killed, it ends what is left itself.
 func Ended() {
+	release()
 	if err := tell(endedMessage); err != nil {
 		sweep()
 	}
@@ -113,8 +114,11 @@ func Ended() {
 // runtime/debug imports is initialised late.
 func CrashOutput() *os.File { return toSupervisor }
 
-// Limit tells the supervisor how long a check may take.
-func Limit(d time.Duration) { _ = tell(limitMessage + itoa(int(d.Milliseconds()))) }
+// Limit says how long a check may take: to the supervisor, or to the kernel.
+func Limit(d time.Duration) {
+	guardTime(d)
+	_ = tell(limitMessage + itoa(int(d.Milliseconds())))
+}
 
 // tell fails when the supervisor was killed.
 func tell(message string) (err error) {
@@ -321,16 +325,20 @@ func (w *worker) wait() int {
 
 // unknown writes the status line of a check that has no answer, and returns its exit code.
 func unknown(why string) int {
-	name := "STEPWATCH"
-	for _, arg := range os.Args[2:] {
-		if arg == "--compat" {
-			name = "CUCUMBER"
-		}
-	}
-	if err := write(1, name+" UNKNOWN - stepwatch "+why+"\n"); err != nil {
+	if err := write(1, statusName()+" UNKNOWN - stepwatch "+why+"\n"); err != nil {
 		complain("stepwatch check: it " + why + "\n")
 	}
 	return exitUnknown
+}
+
+// statusName returns what the status line of a check begins with.
+func statusName() string {
+	for _, arg := range os.Args[2:] {
+		if arg == "--compat" {
+			return "CUCUMBER"
+		}
+	}
+	return "STEPWATCH"
 }
 
 // answer writes the output of a check and returns the exit code of the worker, or UNKNOWN if writing failed.

@@ -56,7 +56,11 @@ func start(ctx context.Context, b *Browser) (*process, error) {
 	if o.Remote != "" {
 		base, cancelAllocator = remote.NewAllocator(base, o.Remote)
 	} else {
-		path, err := o.locate()
+		err := program.Forbidden()
+		path := ""
+		if err == nil {
+			path, err = o.locate()
+		}
 		if err == nil {
 			p.dir, err = newProfile(ctx, o)
 		}

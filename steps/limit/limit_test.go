@@ -65,3 +65,23 @@ func TestMemoryOfAllRuns(t *testing.T) {
 		t.Error(all.Used())
 	}
 }
+
+// TestLimitOfAllRunsIsFoundOutWhenNeeded holds that a small use asks nobody for the limit of all runs.
+func TestLimitOfAllRunsIsFoundOutWhenNeeded(t *testing.T) {
+	asked := 0
+	all := NewLazyPool(4<<20, func() int64 { asked++; return 6 << 20 })
+	m := NewMemory(0, all)
+	if err := m.Take(4 << 20); err != nil || asked != 0 {
+		t.Errorf("got %v, asked %d times", err, asked)
+	}
+	if err := m.Take(2 << 20); err != nil || asked != 1 {
+		t.Errorf("got %v, asked %d times", err, asked)
+	}
+	shared := (*PoolError)(nil)
+	if err := m.Take(1); !errors.As(err, &shared) || shared.Limit != 6<<20 || asked != 1 {
+		t.Errorf("got %v, asked %d times", err, asked)
+	}
+	if err := NewMemory(0, NewLazyPool(4<<20, func() int64 { return 0 })).Take(4 << 20); err != nil {
+		t.Error(err)
+	}
+}

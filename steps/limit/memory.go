@@ -2,6 +2,7 @@ package limit
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -25,12 +26,27 @@ type Memory struct {
 
 // Pool is the account of all runs together. A nil Pool allows everything.
 type Pool struct {
-	limit int64
+	least int64        // the limit is not below it
+	limit func() int64 // nil if it is least
 	used  atomic.Int64
 }
 
 // NewPool returns the account of all runs, which together may use at most limit bytes.
-func NewPool(limit int64) *Pool { return &Pool{limit: limit} }
+func NewPool(limit int64) *Pool { return &Pool{least: limit} }
+
+// NewLazyPool returns the account of all runs, with a limit that is found out when they first use more than least bytes.
+func NewLazyPool(least int64, limit func() int64) *Pool {
+	return &Pool{least: least, limit: sync.OnceValue(func() int64 { return max(limit(), least) })}
+}
+
+// exceeded returns the limit and whether so many bytes exceed it.
+func (p *Pool) exceeded(used int64) (int64, bool) {
+	if used <= p.least || p.limit == nil {
+		return p.least, used > p.least
+	}
+	limit := p.limit()
+	return limit, used > limit
+}
 
 // Used returns the bytes that all runs use now.
 func (p *Pool) Used() int64 {
@@ -53,8 +69,9 @@ func (m *Memory) Take(n int64) error {
 	}
 	used := m.used.Add(n)
 	if m.all != nil {
-		if all := m.all.used.Add(n); all > m.all.limit && used > guaranteed {
-			return &PoolError{Used: all, Limit: m.all.limit}
+		all := m.all.used.Add(n)
+		if limit, exceeded := m.all.exceeded(all); exceeded && used > guaranteed {
+			return &PoolError{Used: all, Limit: limit}
 		}
 	}
 	return m.limit.Check(used)

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -72,6 +73,19 @@ type Output struct {
 // inherited are the variables that every program needs and that contain no secret.
 var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR"}
 
+var forbidden atomic.Bool
+
+// Forbid makes this process start no program from now on, because nobody would end what it leaves.
+func Forbid() { forbidden.Store(true) }
+
+// Forbidden returns an error if this process may start no program.
+func Forbidden() error {
+	if forbidden.Load() {
+		return errors.New("nobody would end what it leaves, because stepwatch took this check for one that starts no program: report it")
+	}
+	return nil
+}
+
 // Run runs a program and waits for its end. An exit code other than zero is not an error: its meaning is up to the
 // caller. Run returns an error when the program did not start. On Linux, the kernel ends the program when this process is
 // killed, except a program that changes its user. When the context ended the program, the error wraps the
@@ -79,6 +93,9 @@ var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", 
 // ended.
 func Run(ctx context.Context, c Command) (*Output, error) {
 	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("run %s: %w", c.Path, err)
+	}
+	if err := Forbidden(); err != nil {
 		return nil, fmt.Errorf("run %s: %w", c.Path, err)
 	}
 	cmd := exec.CommandContext(ctx, c.Path, c.Args...) //nolint:gosec // the configuration or the feature names the program
