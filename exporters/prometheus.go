@@ -12,7 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -90,10 +89,9 @@ type Prometheus struct {
 	registry *prometheus.Registry // of everything that is not about scenarios and schedule
 	families families
 
-	delays   prometheus.Histogram
-	faults   *prometheus.CounterVec
-	errors   *prometheus.CounterVec
-	readable http.Handler // of protobuf as text for people, which no Prometheus asks for
+	delays prometheus.Histogram
+	faults *prometheus.CounterVec
+	errors *prometheus.CounterVec
 
 	mu        sync.RWMutex
 	scenarios map[scenarioKey]*scenarioSeries
@@ -133,7 +131,7 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 		p.faults.WithLabelValues(fault)
 	}
 	p.measured = measuredNames{reserved: p.families.names(), faults: p.faults, log: p.log}
-	// As promhttp registers it, which then uses this one for its pages.
+	// As in every exporter that serves its page with promhttp.
 	p.errors = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "promhttp_metric_handler_errors_total",
 		Help: "Total number of internal errors encountered by the promhttp metric handler.",
@@ -148,14 +146,6 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 	}, func() float64 { return 1 })
 	p.registry.MustRegister(p.delays, p.faults, p.errors, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	p.readable = promhttp.HandlerFor(p, promhttp.HandlerOpts{
-		DisableCompression: true,
-		ErrorLog:           errorLog{p.log},
-		ErrorHandling:      promhttp.ContinueOnError,
-		Registry:           p.registry,
-		EnableOpenMetrics:  true,
-		CoalesceGather:     true, // simultaneous scrapes share one gathering
-	})
 	return p
 }
 

@@ -1,10 +1,7 @@
 package exporters
 
 import (
-	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"net/http"
 	"slices"
@@ -17,16 +14,15 @@ import (
 	"github.com/prometheus/common/expfmt"
 )
 
-// serve answers a scrape in the format that the scraper prefers. The formats that Prometheus asks for are written here: what
-// a line begins with is kept from one scrape to the next (layout), while promhttp gathers, sorts and escapes it each time.
+// formats are what Prometheus asks for. Any other request gets text.
+var formats = []expfmt.Format{expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim, expfmt.FmtText, expfmt.FmtText_1_0_0}
+
+// serve answers a scrape in the format that the scraper prefers. The page is not promhttp's, which gathers, sorts and escapes
+// everything each time: what a line begins with is kept from one scrape to the next (layout).
 func (p *Prometheus) serve(w http.ResponseWriter, r *http.Request) {
-	format := expfmt.NegotiateIncludingOpenMetrics(r.Header)
+	format := expfmt.NegotiateAccept(r.Header, formats...)
 	kind := format.FormatType()
 	delimited := kind == expfmt.TypeProtoDelim
-	if kind != expfmt.TypeTextPlain && kind != expfmt.TypeOpenMetrics && !delimited {
-		p.readable.ServeHTTP(w, r)
-		return
-	}
 	view := p.look(delimited || len(p.config.Buckets) > 0)
 	if view.err != nil {
 		p.errors.WithLabelValues("gathering").Inc()
@@ -287,13 +283,4 @@ func (w gzipWriter) Write(b []byte) (int, error) {
 		return w.ResponseWriter.Write(b)
 	}
 	return w.body.Write(b)
-}
-
-// errorLog passes promhttp's errors to slog.
-type errorLog struct{ log *slog.Logger }
-
-// Println implements promhttp.Logger.
-func (l errorLog) Println(v ...any) {
-	err := fmt.Sprintln(v...)
-	l.log.Error("serve metrics", "err", errors.New(strings.TrimSpace(err)))
 }
