@@ -93,6 +93,8 @@ type Prometheus struct {
 	faults *prometheus.CounterVec
 	errors *prometheus.CounterVec
 
+	handler http.Handler
+
 	mu        sync.RWMutex
 	scenarios map[scenarioKey]*scenarioSeries
 	lacks     map[string]bool // whether the machine lacks this now, by kind
@@ -146,6 +148,7 @@ func NewPrometheus(config PrometheusConfig, host Host) *Prometheus {
 	}, func() float64 { return 1 })
 	p.registry.MustRegister(p.delays, p.faults, p.errors, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.handler = compressed(http.HandlerFunc(p.serve))
 	return p
 }
 
@@ -155,7 +158,7 @@ func (p *Prometheus) Path() string { return p.config.Path }
 // Handler returns the handler of the page. It serves text, OpenMetrics or protobuf, as the scraper requests, and
 // compresses the page if the scraper accepts that. Native histograms need protobuf; exemplars, the id of the run that
 // fell into a bucket, need protobuf, or OpenMetrics and classic buckets.
-func (p *Prometheus) Handler() http.Handler { return compressed(http.HandlerFunc(p.serve)) }
+func (p *Prometheus) Handler() http.Handler { return p.handler }
 
 // Export adds one run.
 func (p *Prometheus) Export(r *result.Result) {

@@ -15,7 +15,9 @@ import (
 )
 
 // formats are what Prometheus asks for. Any other request gets text.
-var formats = []expfmt.Format{expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim, expfmt.FmtText, expfmt.FmtText_1_0_0}
+var formats = []expfmt.Format{
+	expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim, expfmt.FmtText, expfmt.FmtText_1_0_0,
+}
 
 // serve answers a scrape in the format that the scraper prefers. The page is not promhttp's, which gathers, sorts and escapes
 // everything each time: what a line begins with is kept from one scrape to the next (layout).

@@ -355,6 +355,31 @@ stepwatch_scenario_runs_total{status="failed"} 0
 	})
 }
 
+// TestPrometheusFollowsWhatARunReports checks the series of runs that differ from the previous one: a status that was not
+// seen before and stays, measurements that repeat each other, steps that change places.
+func TestPrometheusFollowsWhatARunReports(t *testing.T) {
+	p := plainPrometheus()
+	names := []string{"stepwatch_scenario_runs_total", "stepwatch_x", "stepwatch_y", "stepwatch_step_last_duration_seconds"}
+	a, b := did("a", result.Passed, time.Second), did("b", result.Passed, 2*time.Second)
+	a.Measurements = []result.Measurement{{Name: "x", Help: "X.", Value: 1}, {Name: "y", Help: "Y.", Value: 2}}
+	p.Export(run(result.Passed, a, b))
+	p.Export(run(result.Undefined, skipped("a"), skipped("b")))
+	a.Measurements = []result.Measurement{{Name: "x", Help: "X.", Value: 3}, {Name: "x", Help: "X.", Value: 4}}
+	for range 4 {
+		p.Export(run(result.Passed, b, a))
+	}
+	want := `stepwatch_scenario_runs_total{status="passed"} 5
+stepwatch_scenario_runs_total{status="failed"} 0
+stepwatch_scenario_runs_total{status="undefined"} 1
+stepwatch_step_last_duration_seconds{step="b",order="01"} 2
+stepwatch_step_last_duration_seconds{step="a",order="02"} 1
+stepwatch_x{step="a"} 4
+`
+	if got := lines(t, p, names...); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 func TestPrometheusMeasurements(t *testing.T) {
 	var log bytes.Buffer
 	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Log: slog.New(slog.NewTextHandler(&log, nil))})
