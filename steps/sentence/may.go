@@ -18,11 +18,15 @@ func May(written, text string) bool {
 // may reports whether a text may mean a sentence: it begins with what is before the first parameter, and has what is between
 // the parameters in this order.
 func may(sentence, text string) bool {
-	opening, rest, _ := strings.Cut(sentence, "{")
-	if !strings.HasPrefix(text, opening) {
-		return false
+	opening := 0
+	for opening < len(sentence) && sentence[opening] != '{' { // it ends at the first letter of most sentences
+		if opening == len(text) || text[opening] != sentence[opening] {
+			return false
+		}
+		opening++
 	}
-	for text = text[len(opening):]; rest != ""; {
+	text = text[opening:]
+	for rest := strings.TrimPrefix(sentence[opening:], "{"); rest != ""; {
 		_, rest, _ = strings.Cut(rest, "}")
 		var between string
 		between, rest, _ = strings.Cut(rest, "{")
