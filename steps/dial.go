@@ -4,18 +4,17 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/certificate"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // Dial opens a TCP connection to "host:port" and reports the phases "dns" (only if it looked up a name) and "connect". It
@@ -80,9 +79,9 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 		if plain := ip.Unmap(); r.Family == "ip4" && !plain.Is4() || r.Family == "ip6" && !plain.Is6() {
 			return nil, FailScenario("%s: %q is not an IPv%s address", act(), host, r.Family[len("ip"):])
 		}
-		w.sendsTo(ip)
+		w.SendsTo([]string{host})
 		start := time.Now()
-		conn, err := r.dialer(ip).DialContext(undated{ctx}, "tcp", to)
+		conn, err := r.dialer(ip).DialContext(lifeline.Undated(ctx), "tcp", to)
 		w.Phase("connect", time.Since(start), "")
 		if err != nil {
 			return nil, FailNet(ctx, err, blame, act())
@@ -119,13 +118,6 @@ func (w *World) DialRoute(ctx context.Context, address string, blame result.Blam
 	}
 	return nil, FailNet(ctx, first, blame, act())
 }
-
-// undated is a context whose deadline package net need not know, because the context ends then by itself. Two timers of the
-// connection are spared, 3 µs of a run (BenchmarkCost).
-type undated struct{ context.Context }
-
-// Deadline returns none.
-func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Dialer disables TCP keep-alive: no connection outlives the deadline of its scenario, and it costs four system calls.
 var Dialer = net.Dialer{KeepAlive: -1}
@@ -232,26 +224,6 @@ func (w *World) ServerAddress(text string) (host string, port int, err error) {
 	return w.target.AddressOf(host), port, nil
 }
 
-// AppendFault appends those faults that are not nil.
-func AppendFault(faults []*certificate.Fault, more ...*certificate.Fault) []*certificate.Fault {
-	for _, f := range more {
-		if f != nil && !slices.ContainsFunc(faults, func(known *certificate.Fault) bool { return known.Text == f.Text }) {
-			faults = append(faults, f)
-		}
-	}
-	return faults
-}
-
-// CertificateFaults returns the faults that make clients reject the served certificates for a host, now or within left.
-func CertificateFaults(ctx context.Context, judge *certificate.Judge, served []*x509.Certificate, host string, left time.Duration) []*certificate.Fault {
-	faults := judge.Validity(served, left)
-	faults = AppendFault(faults, certificate.Host(served, host))
-	if trust := judge.Trust(ctx, served); trust != nil && !slices.ContainsFunc(faults, func(f *certificate.Fault) bool { return f.Kind == trust.Kind }) {
-		faults = AppendFault(faults, trust)
-	}
-	return faults
-}
-
 // faultReasons maps the kinds of faults to the reason of a failed step, in the order of certificate.Kind.
 var faultReasons = []struct {
 	kind   certificate.Kind
@@ -294,7 +266,7 @@ func FailHandshake(ctx context.Context, err error, blame result.Blame, config *t
 		return FailNet(ctx, err, blame, act)
 	}
 	judge := &certificate.Judge{Now: time.Now(), Roots: config.RootCAs} // without downloads of other certificates
-	faults := CertificateFaults(ctx, judge, unverified.UnverifiedCertificates, config.ServerName, 0)
+	faults := judge.Faults(ctx, unverified.UnverifiedCertificates, config.ServerName, 0)
 	if len(faults) < 2 {
 		return FailNet(ctx, err, blame, act)
 	}

@@ -255,13 +255,6 @@ func (w *World) SendsTo(addresses []string) {
 	}
 }
 
-// sendsTo is SendsTo for one address.
-func (w *World) sendsTo(to netip.Addr) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.peers = append(w.peers[:0], to)
-}
-
 // Peers returns the addresses that the run connected to last, or tried to.
 func (w *World) Peers() []netip.Addr {
 	w.mu.Lock()

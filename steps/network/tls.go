@@ -114,7 +114,7 @@ func init() {
 			Does:    "Fails unless the certificate of the connection is for this host name or IP address in its subjectAltName. A wildcard matches one label.",
 			Example: `Then its certificate is for "mail.example.org"`,
 			Func: ofConnection(func(_ context.Context, _ *steps.World, s *secured, a steps.Args) error {
-				return s.fail(steps.AppendFault(nil, certificate.Host(s.served, a.Text(0))))
+				return s.fail(certificate.Append(nil, certificate.Host(s.served, a.Text(0))))
 			}),
 		},
 		steps.Definition{
@@ -124,7 +124,7 @@ func init() {
 			Measures: "Phase issuer, if that is downloaded.",
 			Example:  `Then its certificate is trusted`,
 			Func: ofConnection(func(ctx context.Context, _ *steps.World, s *secured, _ steps.Args) error {
-				return s.fail(steps.AppendFault(nil, s.judge.Trust(ctx, s.served)))
+				return s.fail(certificate.Append(nil, s.judge.Trust(ctx, s.served)))
 			}),
 		},
 		steps.Definition{
@@ -365,8 +365,8 @@ func (s *secured) measure(w *steps.World, state tls.ConnectionState) {
 
 // inOrder checks everything at once.
 func (s *secured) inOrder(ctx context.Context, left time.Duration) error {
-	faults := steps.CertificateFaults(ctx, s.judge, s.served, s.host, left)
-	faults = steps.AppendFault(faults, certificate.Strength(s.served)...)
+	faults := s.judge.Faults(ctx, s.served, s.host, left)
+	faults = certificate.Append(faults, certificate.Strength(s.served)...)
 	if err := s.fail(faults); err != nil {
 		return err
 	}
