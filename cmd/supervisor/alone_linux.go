@@ -20,13 +20,18 @@ const againVariable = "STEPWATCH_SUPERVISED"
 // What the handlers write. The kernel may run them at any time, on any thread, while the runtime is broken: so they are
 // complete before the handlers are set, and never moved.
 var (
-	crashLine, lateLine             [128]byte
+	crashLine, lateLine [128]byte
+	//lint:ignore U1000 the assembly reads them
 	crashLineLength, lateLineLength uintptr
 )
 
 // crashed and late write crashLine or lateLine to standard output and end the process with exitUnknown. They are the handlers
 // of SIGABRT and SIGALRM, in assembly.
+//
+//lint:ignore U1000 the kernel calls it
 func crashed()
+
+//lint:ignore U1000 the kernel calls it
 func late()
 
 // addresses of the handlers, without the code that the compiler puts around them for Go.
