@@ -5,11 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -179,12 +177,6 @@ func (w *World) MeasureExpiry(host string, at time.Time) {
 		float64(at.Unix()), result.Label{Name: "host", Value: host})
 }
 
-// The ports of IMAP, with STARTTLS and with TLS from the first byte (RFC 9051 section 11.1, RFC 8314).
-const (
-	portIMAP  = 143
-	PortIMAPS = 993
-)
-
 // Pause waits for d. It returns the error of ctx when that ends first.
 func Pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
@@ -197,17 +189,8 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// PortPOP3S is the port of POP3 over TLS from the first byte (RFC 8314).
-const PortPOP3S = 995
-
 // Families maps the names of address families in sentences to networks.
 var Families = map[string]string{"IPv4": "ip4", "IPv6": "ip6"}
-
-// The ports of SMTP between servers, and of submission over TLS from the first byte (RFC 5321, RFC 8314).
-const (
-	PortSMTP  = 25
-	PortSMTPS = 465
-)
 
 // ServerAddress splits "mail.example.org:587" into host and port. For "alice:587" it returns the server of account
 // alice, and for "mx1:25" the address of host mx1.
@@ -224,39 +207,6 @@ func (w *World) ServerAddress(text string) (host string, port int, err error) {
 	return w.target.AddressOf(host), port, nil
 }
 
-// faultReasons maps the kinds of faults to the reason of a failed step, in the order of certificate.Kind.
-var faultReasons = []struct {
-	kind   certificate.Kind
-	reason result.Reason
-}{
-	{certificate.SelfSigned, result.ReasonCertAuthority},
-	{certificate.UnknownAuthority, result.ReasonCertAuthority},
-	{certificate.WrongHost, result.ReasonCertHost},
-	{certificate.Expired, result.ReasonCertExpired},
-	{certificate.NotYetValid, result.ReasonCertExpired},
-	{certificate.MissingIntermediate, result.ReasonCertChain},
-	{certificate.Invalid, result.ReasonTLS},
-	{certificate.Weak, result.ReasonCertWeak},
-	{certificate.Soon, result.ReasonCertSoon},
-}
-
-// DescribeFaults describes all faults of a certificate. The most important fault comes first and determines the reason.
-func DescribeFaults(faults []*certificate.Fault) (reason result.Reason, text string) {
-	var told []string
-	for _, known := range faultReasons {
-		for _, f := range faults {
-			if f.Kind != known.kind {
-				continue
-			}
-			if reason == "" {
-				reason = known.reason
-			}
-			told = append(told, fmt.Sprintf("%s (%s)", f.Text, f.Kind))
-		}
-	}
-	return reason, strings.Join(told, "; it ")
-}
-
 // FailHandshake returns a Failure for the error of a handshake with config. crypto/tls reports only the first fault of
 // a certificate; FailHandshake reports all of them.
 func FailHandshake(ctx context.Context, err error, blame result.Blame, config *tls.Config) error {
@@ -270,6 +220,6 @@ func FailHandshake(ctx context.Context, err error, blame result.Blame, config *t
 	if len(faults) < 2 {
 		return FailNet(ctx, err, blame, act)
 	}
-	reason, told := DescribeFaults(faults)
+	reason, told := certificate.Describe(faults)
 	return &Failure{Reason: reason, Blame: blame, Err: &NetFailure{act: act, Detail: "its certificate " + told, err: err}}
 }

@@ -1,7 +1,6 @@
 package steps
 
 import (
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -41,16 +40,4 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, FailScenario("the file %q is larger than the limit of %d bytes", path, limit)
 	}
 	return read, nil
-}
-
-// programShare is the part of the remaining time that a program may not use. It is for reporting the result.
-const programShare = 200 * time.Millisecond
-
-// WithEvidenceTime returns a context that ends shortly before ctx, so that a hanging program is reported in time.
-func WithEvidenceTime(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, limited := ctx.Deadline()
-	if !limited {
-		return context.WithCancel(ctx)
-	}
-	return context.WithDeadline(ctx, deadline.Add(-programShare))
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/program"
 	"github.com/stepwatch/stepwatch/steps/scratch"
@@ -182,7 +183,7 @@ func (b *bench) execute(ctx context.Context, w *steps.World, run *commandRun) er
 	if err := b.settle(ctx, w); err != nil {
 		return err
 	}
-	ctx, cancel := steps.WithEvidenceTime(ctx)
+	ctx, cancel := lifeline.WithEvidenceTime(ctx)
 	defer cancel()
 	out, err := program.Run(ctx, program.Command{Path: path, Args: args, Dir: b.cwd, Env: steps.State[programs](w).env, Foreign: true})
 	var full error

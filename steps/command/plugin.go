@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/plugin"
 	"github.com/stepwatch/stepwatch/steps/program"
@@ -146,7 +147,7 @@ func runPlugin(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := steps.WithEvidenceTime(ctx)
+	ctx, cancel := lifeline.WithEvidenceTime(ctx)
 	defer cancel()
 	out, err := program.Run(ctx, program.Command{Path: findPlugin(name, a.Dir), Args: args, Dir: a.Dir, Env: steps.State[programs](w).env, Foreign: true})
 	name = filepath.Base(name)

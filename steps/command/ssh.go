@@ -18,6 +18,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/program"
 	"github.com/stepwatch/stepwatch/steps/sshclient"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -246,7 +247,7 @@ func (s *sshSession) run(ctx context.Context, w *steps.World, command string, mu
 
 // execute runs a command on the host. name is its name in messages.
 func (s *sshSession) execute(ctx context.Context, w *steps.World, name, command string) (*program.Output, error) {
-	ctx, cancel := steps.WithEvidenceTime(ctx)
+	ctx, cancel := lifeline.WithEvidenceTime(ctx)
 	defer cancel()
 	start := time.Now()
 	out, err := s.client.Run(ctx, command)

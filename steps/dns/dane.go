@@ -15,6 +15,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/certificate"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 	"github.com/stepwatch/stepwatch/steps/lookup"
@@ -88,7 +89,7 @@ func daneOfMX(ctx context.Context, w *steps.World, a steps.Args) error {
 		if deadline, ok := ctx.Deadline(); ok {
 			attempt, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(hosts)-i))
 		}
-		err := w.Under("mx"+strconv.Itoa(i+1)+"_", mx.Host, func() error { return judgeTLSA(attempt, w, mx.Host, steps.PortSMTP) })
+		err := w.Under("mx"+strconv.Itoa(i+1)+"_", mx.Host, func() error { return judgeTLSA(attempt, w, mx.Host, address.PortSMTP) })
 		cancel()
 		switch {
 		case err != nil && first == nil:
@@ -135,7 +136,7 @@ func judgeTLSA(ctx context.Context, w *steps.World, host string, port int) error
 // servedChain returns the certificates that an SMTP server sends. It checks no name and no date: the records decide.
 func servedChain(ctx context.Context, w *steps.World, host string, port int) ([]*x509.Certificate, error) {
 	c := &mail.SMTPClient{World: w, Blame: result.BlameTransfer, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(port)),
-		ImplicitTLS: port == steps.PortSMTPS, MustTLS: true, AnyTLS: true}
+		ImplicitTLS: port == address.PortSMTPS, MustTLS: true, AnyTLS: true}
 	var chain []*x509.Certificate
 	err := c.Talk(ctx, func() error {
 		if err := c.Upgrade(ctx); err != nil {

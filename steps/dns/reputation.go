@@ -13,6 +13,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/lookup"
@@ -85,7 +86,7 @@ func greetingNames(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	c := &mail.SMTPClient{World: w, Blame: result.BlameTransfer, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(port)), ImplicitTLS: port == steps.PortSMTPS, AnyTLS: true}
+	c := &mail.SMTPClient{World: w, Blame: result.BlameTransfer, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(port)), ImplicitTLS: port == address.PortSMTPS, AnyTLS: true}
 	var peer netip.Addr
 	if err := c.Talk(ctx, func() error {
 		if remote, is := c.Socket.RemoteAddr().(*net.TCPAddr); is {

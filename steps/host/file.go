@@ -19,6 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/archive"
 	"github.com/stepwatch/stepwatch/steps/dump"
 	"github.com/stepwatch/stepwatch/steps/fileset"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -366,7 +367,7 @@ func noFileIsOlder(_ context.Context, _ *steps.World, l *looked, a steps.Args) e
 
 // readFile reads the file that was looked at, unpacked. Its errors are Failures.
 func (l *looked) readFile(ctx context.Context, read func(r io.Reader) error) error {
-	ctx, cancel := steps.WithEvidenceTime(ctx)
+	ctx, cancel := lifeline.WithEvidenceTime(ctx)
 	defer cancel()
 	r, err := archive.Open(ctx, l.file().Path)
 	if err != nil {
@@ -517,7 +518,7 @@ func fileHasMode(_ context.Context, _ *steps.World, l *looked, a steps.Args) err
 }
 
 func fileIsArchive(ctx context.Context, w *steps.World, l *looked, _ steps.Args) error {
-	ctx, cancel := steps.WithEvidenceTime(ctx)
+	ctx, cancel := lifeline.WithEvidenceTime(ctx)
 	defer cancel()
 	c, err := archive.Read(ctx, l.file().Path)
 	if err != nil {
@@ -532,7 +533,7 @@ func fileIsArchive(ctx context.Context, w *steps.World, l *looked, _ steps.Args)
 func fileIsDump(read func(context.Context, string) (*dump.Dump, error), of string) func(context.Context, *steps.World, *looked, steps.Args) error {
 	return func(ctx context.Context, w *steps.World, l *looked, _ steps.Args) error {
 		l.dump = nil
-		ctx, cancel := steps.WithEvidenceTime(ctx)
+		ctx, cancel := lifeline.WithEvidenceTime(ctx)
 		defer cancel()
 		d, err := read(ctx, l.file().Path)
 		if errors.Is(err, dump.ErrFormat) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
 )
@@ -161,7 +162,7 @@ func (m *Session) sweepReturned(ctx context.Context, w *steps.World, s *Submissi
 	if s.returned || reader == nil { // a step has received the bounce and removes it, or the failure named the mailbox
 		return nil
 	}
-	box := &mailbox{w: w, mail: m, account: reader, host: reader.IMAP, port: steps.PortIMAPS}
+	box := &mailbox{w: w, mail: m, account: reader, host: reader.IMAP, port: address.PortIMAPS}
 	defer box.close()
 	ctx, cancel := context.WithTimeout(ctx, reopenLimit+lastLook)
 	defer cancel()

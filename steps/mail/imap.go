@@ -9,6 +9,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/mailhost"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -50,7 +51,7 @@ func init() {
 
 // mailboxOf returns the mailbox that a step reads and, if the step waits, for how long.
 func mailboxOf(w *steps.World, a steps.Args) (box *mailbox, within time.Duration, err error) {
-	account, port, within, err := waitOf(w, a, steps.PortIMAPS)
+	account, port, within, err := waitOf(w, a, address.PortIMAPS)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
@@ -19,7 +20,7 @@ import (
 func (m *mailbox) greet(ctx context.Context, host string) (loggedIn bool, err error) {
 	defer lifeline.BindClosing(ctx, m.tcp).Release() // a handshake has no deadline of its own
 	conn := steps.QuickAck(m.tcp)
-	implicit := m.port == steps.PortIMAPS
+	implicit := m.port == address.PortIMAPS
 	if implicit {
 		secure, err := m.w.Handshake(ctx, conn, host, result.BlameAccess)
 		if err != nil {

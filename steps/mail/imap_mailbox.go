@@ -10,6 +10,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/imapclient"
 	"github.com/stepwatch/stepwatch/steps/message"
 )
@@ -69,7 +70,7 @@ const inbox = "INBOX"
 
 // apartBox returns a mailbox of an account that belongs to one step: the cleanup does not know it.
 func apartBox(w *steps.World, account *steps.Account) *mailbox {
-	return &mailbox{w: w, mail: steps.State[Session](w), account: account, host: account.IMAP, port: steps.PortIMAPS}
+	return &mailbox{w: w, mail: steps.State[Session](w), account: account, host: account.IMAP, port: address.PortIMAPS}
 }
 
 // open connects, logs in and selects the INBOX.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 const (
@@ -140,7 +141,7 @@ func (m *Session) sweepSenders(ctx context.Context, w *steps.World) error {
 		if now < due {
 			continue
 		}
-		box := &mailbox{w: w, mail: m, account: s.from, host: s.from.IMAP, port: steps.PortIMAPS}
+		box := &mailbox{w: w, mail: m, account: s.from, host: s.from.IMAP, port: address.PortIMAPS}
 		opening, cancel := context.WithTimeout(ctx, reopenLimit)
 		err := box.open(opening)
 		if err == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 )
 
 func init() {
@@ -16,7 +17,7 @@ func init() {
 	steps.Register(
 		steps.Definition{
 			Area: "mail", Sentence: `{account} receives it over IMAP at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over IMAP at "([^"]+)" within {duration}$`,
-			Does:     fmt.Sprintf(does, steps.PortIMAPS) + "Port 993 is TLS from the first byte; 143 and any other port require STARTTLS. Fails like \"receives it over IMAP\". The message is removed afterwards.",
+			Does:     fmt.Sprintf(does, address.PortIMAPS) + "Port 993 is TLS from the first byte; 143 and any other port require STARTTLS. Fails like \"receives it over IMAP\". The message is removed afterwards.",
 			Measures: "The same as \"receives it over IMAP\".",
 			Example:  `Then "bob" receives it over IMAP at "proxy" within 60s`,
 			Waits:    true,
@@ -35,7 +36,7 @@ func init() {
 		},
 		steps.Definition{
 			Area: "mail", Sentence: `{account} receives it over POP3 at {text} within {duration}`, Pattern: `^"([^"]+)" receives it over POP3 at "([^"]+)" within {duration}$`,
-			Does:     fmt.Sprintf(does, steps.PortPOP3S) + "Port 995 is TLS from the first byte; 110 and any other port require STLS. Fails like \"receives it over POP3\". The message is removed afterwards.",
+			Does:     fmt.Sprintf(does, address.PortPOP3S) + "Port 995 is TLS from the first byte; 110 and any other port require STLS. Fails like \"receives it over POP3\". The message is removed afterwards.",
 			Measures: "The same as \"receives it over POP3\".",
 			Example:  `Then "bob" receives it over POP3 at "proxy.example.org:110" within 60s`,
 			Waits:    true,
@@ -56,7 +57,7 @@ func init() {
 }
 
 func mailboxAtHost(w *steps.World, a steps.Args) (box *mailbox, within time.Duration, err error) {
-	account, host, port, within, err := waitAtHost(w, a, steps.PortIMAPS)
+	account, host, port, within, err := waitAtHost(w, a, address.PortIMAPS)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -64,7 +65,7 @@ func mailboxAtHost(w *steps.World, a steps.Args) (box *mailbox, within time.Dura
 }
 
 func pop3AtHost(w *steps.World, a steps.Args) (box *pop3Mailbox, within time.Duration, err error) {
-	account, host, port, within, err := waitAtHost(w, a, steps.PortPOP3S)
+	account, host, port, within, err := waitAtHost(w, a, address.PortPOP3S)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/content"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -185,7 +186,7 @@ func (m *Session) mailbox(w *steps.World, account *steps.Account, port int) *mai
 		}
 	}
 	if port == 0 {
-		port = steps.PortIMAPS
+		port = address.PortIMAPS
 	}
 	return m.mailboxAt(w, account, account.IMAP, port)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/lack"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -81,7 +82,7 @@ func (p *pop3Mailbox) server() string {
 }
 
 func pop3Of(w *steps.World, a steps.Args) (box *pop3Mailbox, within time.Duration, err error) {
-	account, port, within, err := waitOf(w, a, steps.PortPOP3S)
+	account, port, within, err := waitOf(w, a, address.PortPOP3S)
 	if err != nil {
 		return nil, 0, err
 	}

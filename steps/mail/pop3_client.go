@@ -14,6 +14,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/message"
@@ -145,7 +146,7 @@ func (c *pop3Client) begin(host string) error {
 		}
 		return err
 	}
-	implicit := c.box.port == steps.PortPOP3S
+	implicit := c.box.port == address.PortPOP3S
 	if implicit {
 		if err := secure(); err != nil {
 			return err

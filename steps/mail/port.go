@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
 
@@ -17,9 +18,9 @@ type service struct {
 }
 
 var (
-	smtpService = service{"SMTP", []int{steps.PortSMTP, 587, steps.PortSMTPS}, steps.PortSMTPS}
-	imapService = service{"IMAP", []int{143, steps.PortIMAPS}, steps.PortIMAPS}
-	pop3Service = service{"POP3", []int{110, steps.PortPOP3S}, steps.PortPOP3S}
+	smtpService = service{"SMTP", []int{address.PortSMTP, 587, address.PortSMTPS}, address.PortSMTPS}
+	imapService = service{"IMAP", []int{143, address.PortIMAPS}, address.PortIMAPS}
+	pop3Service = service{"POP3", []int{110, address.PortPOP3S}, address.PortPOP3S}
 )
 
 // silent are the well-known ports whose servers say nothing before the client does: TLS comes first, or the client speaks

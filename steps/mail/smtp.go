@@ -16,6 +16,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/mailhost"
@@ -166,9 +167,9 @@ func newSMTPClient(w *steps.World, account *steps.Account, port int, mechanism s
 		return nil, err
 	}
 	switch port {
-	case steps.PortSMTPS:
+	case address.PortSMTPS:
 		c.ImplicitTLS, c.MustTLS, c.mustAuth = true, true, true
-	case steps.PortSMTP:
+	case address.PortSMTP:
 		c.MustTLS, c.mustAuth = mechanism != "", mechanism != ""
 	default:
 		c.MustTLS, c.mustAuth = true, true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/dnsclient"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/lookup"
@@ -136,7 +137,7 @@ func sendToMX(ctx context.Context, w *steps.World, a steps.Args, way mxWay) erro
 func sendToHost(ctx context.Context, w *steps.World, from, to *steps.Account, host string, way mxWay, a steps.Args) (protection string, err error) {
 	start := time.Now()
 	m := steps.State[Session](w)
-	c := &SMTPClient{World: w, Blame: result.BlameTransfer, account: from, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(steps.PortSMTP)),
+	c := &SMTPClient{World: w, Blame: result.BlameTransfer, account: from, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(address.PortSMTP)),
 		route: steps.Route{Family: way.family}, MustTLS: way.verified, AnyTLS: !way.verified, tellTLS: true}
 	s := &Submission{Number: len(m.Sent) + 1, from: from, To: to, Server: c.Server}
 	message, err := c.compose(s, a)

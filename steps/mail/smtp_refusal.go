@@ -11,6 +11,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/regex"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -346,7 +347,7 @@ func tryRelay(ctx context.Context, w *steps.World, a steps.Args) error {
 		return err
 	}
 	c := &SMTPClient{World: w, Blame: result.BlameSubmission, account: from, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(port)),
-		ImplicitTLS: port == steps.PortSMTPS, AnyTLS: true, tellTLS: true}
+		ImplicitTLS: port == address.PortSMTPS, AnyTLS: true, tellTLS: true}
 	if err := smtpService.mistaken(c.Server, port); err != nil {
 		return err
 	}
@@ -574,7 +575,7 @@ func offers(inTLS bool, keyword string, wanted bool) func(context.Context, *step
 			return err
 		}
 		c := &SMTPClient{World: w, Blame: result.BlameSubmission, Host: host, Server: net.JoinHostPort(host, strconv.Itoa(port)),
-			ImplicitTLS: port == steps.PortSMTPS, MustTLS: inTLS, AnyTLS: port == steps.PortSMTP}
+			ImplicitTLS: port == address.PortSMTPS, MustTLS: inTLS, AnyTLS: port == address.PortSMTP}
 		if err := smtpService.mistaken(c.Server, port); err != nil {
 			return err
 		}

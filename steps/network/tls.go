@@ -19,6 +19,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/address"
 	"github.com/stepwatch/stepwatch/steps/certificate"
 	"github.com/stepwatch/stepwatch/steps/hello"
 	"github.com/stepwatch/stepwatch/steps/lifeline"
@@ -269,13 +270,13 @@ func newSecured(w *steps.World, a steps.Args, options string) (*secured, error) 
 // blameOf returns the blame for a server on a port.
 func blameOf(port int, spoken starttls.Protocol) result.Blame {
 	switch {
-	case port == steps.PortSMTP:
+	case port == address.PortSMTP:
 		return result.BlameTransfer
-	case port == steps.PortSMTPS, spoken == starttls.SMTP:
+	case port == address.PortSMTPS, spoken == starttls.SMTP:
 		return result.BlameSubmission
 	case spoken == starttls.LMTP:
 		return result.BlameDelivery
-	case port == steps.PortIMAPS, port == steps.PortPOP3S, spoken == starttls.IMAP, spoken == starttls.POP3, spoken == starttls.Sieve:
+	case port == address.PortIMAPS, port == address.PortPOP3S, spoken == starttls.IMAP, spoken == starttls.POP3, spoken == starttls.Sieve:
 		return result.BlameAccess
 	case port == 80, port == 443:
 		return result.BlameWeb
@@ -378,7 +379,7 @@ func (s *secured) fail(faults []*certificate.Fault) error {
 	if len(faults) == 0 {
 		return nil
 	}
-	reason, told := steps.DescribeFaults(faults)
+	reason, told := certificate.Describe(faults)
 	return steps.Fail(reason, s.blame, "the certificate of %s %s", s.server, told)
 }
 

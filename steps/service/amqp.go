@@ -11,6 +11,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/amqp"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 )
 
 // Sentences about the queues of a message broker such as RabbitMQ: those of cucumber-nagios, and plainer ones.
@@ -155,7 +156,7 @@ func readBroker(ctx context.Context, w *steps.World, queue string) error {
 	} else {
 		address = net.JoinHostPort(strings.Trim(host, "[]"), settings.port())
 	}
-	ctx, cancel := steps.WithEvidenceTime(ctx)
+	ctx, cancel := lifeline.WithEvidenceTime(ctx)
 	defer cancel()
 	conn, err := w.Dial(ctx, address, result.BlameTarget)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/query"
 	"github.com/stepwatch/stepwatch/steps/wording"
@@ -218,7 +219,7 @@ func queryDatabase(ctx context.Context, w *steps.World, a steps.Args) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := steps.WithEvidenceTime(ctx)
+	ctx, cancel := lifeline.WithEvidenceTime(ctx)
 	defer cancel()
 	before := w.PhaseTime()
 	start := time.Now()
