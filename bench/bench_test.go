@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"github.com/stepwatch/stepwatch/steps/builtin"
 	"io"
 	"net"
 	"net/http"
@@ -20,6 +19,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/builtin"
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/collector"

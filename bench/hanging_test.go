@@ -205,7 +205,7 @@ func watch(spec string) error {
 	defer cancel()
 	var looking sync.WaitGroup
 	looking.Go(func() { o.look(ctx, page, a) })
-	looking.Go(func() { collectAsTheAgentDoes(ctx) })
+	collector.Pace(collector.Agent)
 	a.Run(ctx)
 	looking.Wait()
 	end := o.began.Add(time.Duration(s.Seconds) * time.Second)
@@ -235,9 +235,6 @@ func newAgent(plans []*agent.Plan, sink agent.Sink) (*agent.Agent, *exporters.Pr
 	a.Sinks = map[string]agent.Sink{"observer": sink, "prometheus": page}
 	return a, page
 }
-
-// collectAsTheAgentDoes sets the pace of the collector of garbage to that of an agent.
-func collectAsTheAgentDoes(context.Context) { collector.Pace(collector.Agent) }
 
 // look reads the agent's page every five seconds, as a busy Prometheus does, and its memory.
 func (o *observer) look(ctx context.Context, page *exporters.Prometheus, a *agent.Agent) {

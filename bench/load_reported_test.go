@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
@@ -60,7 +61,7 @@ func (t timing) askAsAgent() (reported, error) {
 	a, _ := newAgent(plans, sink)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(t.Seconds)*time.Second)
 	defer cancel()
-	go collectAsTheAgentDoes(ctx)
+	collector.Pace(collector.Agent)
 	a.Run(ctx)
 	return sink.all, sink.err
 }

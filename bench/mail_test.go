@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"github.com/stepwatch/stepwatch/steps/builtin"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/stepwatch/stepwatch/steps/builtin"
 
 	"golang.org/x/sys/unix"
 

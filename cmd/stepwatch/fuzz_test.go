@@ -16,6 +16,7 @@ import (
 var unfuzzed = map[string]string{
 	"agent":                   "it runs plans; what they read is read by steps",
 	"agent/alert":             "rules see results only",
+	"agent/collector":         "it reads the runtime's own figures",
 	"agent/cucumber":          "it passes on what package features has read",
 	"agent/cucumber/hidepath": "it changes one variable of the environment",
 	"agent/evidence":          "it writes files, and reads the names of those in its own directory",

@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/stepstest/mutation"
@@ -82,7 +81,7 @@ func TestDialogues(t *testing.T) {
 	f.servers = startServers(t, dir, *parallel)
 	beds, memory := newBeds(t, f.servers)
 	var watching sync.WaitGroup
-	watching.Go(func() { collectAsTheAgentDoes(collecting) })
+	collector.Pace(collector.Agent)
 	watching.Go(func() { f.watchMemory(collecting, memory) })
 	start := time.Now()
 	if *howLong > 0 {
@@ -343,26 +342,6 @@ func (f *fuzzer) watchMemory(ctx context.Context, memory *limit.Pool) {
 	defer tick.Stop()
 	for {
 		f.held = max(f.held, memory.Used())
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// collectAsTheAgentDoes sets the collector of garbage as package cmd does for the agent, until ctx ends: the heap may grow by
-// 32 MB or to its double.
-func collectAsTheAgentDoes(ctx context.Context) {
-	if os.Getenv("GOGC") != "" {
-		return
-	}
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for {
-		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		metrics.Read(live)
-		debug.SetGCPercent(int(min(max(32<<20*100/max(live[0].Value.Uint64(), 1<<20), 100), 800)))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
