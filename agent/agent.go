@@ -16,7 +16,9 @@ import (
 
 // PlanRunner runs a plan once. Runner implements it and documents what a run guarantees.
 type PlanRunner interface {
-	Run(ctx context.Context, p *Plan, o Occasion) *result.Result
+	// Start runs a plan once, and returns at once. It calls done with the result, from another goroutine.
+	Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result))
+
 	Abandoned() int
 
 	// Addresses returns where a plan connects to as far as its text says: "host:port" or "host".
@@ -310,8 +312,7 @@ func (d *dispatcher) start(e *entry) {
 	a.running.Add(1)
 	occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Interval}
 	timeouts, pause, turn, began := e.timeouts, e.pause, e.turn, e.began
-	go func() {
-		res := a.Runner.Run(d.runs, e.plan, occasion)
+	a.Runner.Start(d.runs, e.plan, occasion, func(res *result.Result) {
 		ended := time.Now()
 		took := ended.Sub(began)
 		note(res, e.plan, took, timeouts)
@@ -321,7 +322,7 @@ func (d *dispatcher) start(e *entry) {
 		a.hand(res)
 		e.reporting.Unlock()
 		d.report(completion{e, res, ended, took}, pause)
-	}()
+	})
 }
 
 // logBackoff logs the first increase of the time between runs, which was before, and its end.

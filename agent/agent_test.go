@@ -41,7 +41,11 @@ func (f *fakeRunner) Addresses(p *Plan) []string {
 	return f.addresses(p)
 }
 
-func (f *fakeRunner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
+func (f *fakeRunner) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
+	go func() { done(f.run(ctx, p, o)) }()
+}
+
+func (f *fakeRunner) run(ctx context.Context, p *Plan, o Occasion) *result.Result {
 	name := p.Identity.Scenario
 	f.mu.Lock()
 	if f.starts == nil {

@@ -88,13 +88,14 @@ type lackingRunner struct {
 	times int
 }
 
-func (l lackingRunner) Run(ctx context.Context, p *Plan, o Occasion) *result.Result {
-	r := l.fakeRunner.Run(ctx, p, o)
-	if len(l.starts[p.Identity.Scenario]) <= l.times {
-		r.Status, r.Blame, r.Reason, r.Steps[0].Status = result.Failed, result.BlameMonitor, result.ReasonLack, result.Failed
-		r.Lack = &result.Lack{Kind: "ports", Said: "none", Remedy: "get some"}
-	}
-	return r
+func (l lackingRunner) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
+	l.fakeRunner.Start(ctx, p, o, func(r *result.Result) {
+		if len(l.starts[p.Identity.Scenario]) <= l.times {
+			r.Status, r.Blame, r.Reason, r.Steps[0].Status = result.Failed, result.BlameMonitor, result.ReasonLack, result.Failed
+			r.Lack = &result.Lack{Kind: "ports", Said: "none", Remedy: "get some"}
+		}
+		done(r)
+	})
 }
 
 // TestLackingAtTheEnd has a part of stepwatch report lacks while the agent stops, as a sink does that empties its
