@@ -151,7 +151,7 @@ func (r *Runner) once(ctx context.Context, p *Plan, o Occasion, done func(*resul
 		a.deliver()
 		return
 	}
-	a.perform()
+	a.perform() //nolint:contextcheck // what is closed at once needs no deadline
 }
 
 // attempt is one run of a plan in progress. Its steps and its clean-up run in one goroutine. Nobody waits for that: when the

@@ -101,7 +101,7 @@ func (d *distribution) observe(took time.Duration, run string, now time.Time) {
 // countNative adds a duration to its native bucket.
 func (d *distribution) countNative(seconds float64) {
 	fraction, exponent := math.Frexp(seconds)
-	finest := int32(sort.SearchFloat64s(nativeBounds[:], fraction) + (exponent-1)*len(nativeBounds))
+	finest := int32(sort.SearchFloat64s(nativeBounds[:], fraction) + (exponent-1)*len(nativeBounds)) //nolint:gosec // at most 1024*8
 	for {
 		index := joined(finest, nativeSchema-d.schema)
 		i, found := slices.BinarySearchFunc(d.buckets, index, func(b bucket, index int32) int { return int(b.index - index) })
@@ -162,7 +162,7 @@ func (d *distribution) message() *dto.Histogram {
 		for next < b.index {
 			add(0)
 		}
-		add(int64(b.count))
+		add(int64(b.count)) //nolint:gosec // nobody counts that far
 	}
 	if d.latest.run != "" {
 		h.Exemplars = []*dto.Exemplar{d.latest.message()}

@@ -44,7 +44,7 @@ func (v *view) writeProtobuf(to io.Writer, families []*family) error {
 			if len(page) == 0 {
 				page = protowire.AppendString(protowire.AppendTag(page, familyName, protowire.BytesType), f.name)
 				page = protowire.AppendString(protowire.AppendTag(page, familyHelp, protowire.BytesType), f.help)
-				page = protowire.AppendVarint(protowire.AppendTag(page, familyType, protowire.VarintType), uint64(f.kind))
+				page = protowire.AppendVarint(protowire.AppendTag(page, familyType, protowire.VarintType), uint64(f.kind)) //nolint:gosec // a small constant
 			}
 			var err error
 			if metric, err = s.appendMetric(metric[:0], f.kind); err != nil {
@@ -82,7 +82,7 @@ func (s *series) appendMetric(b []byte, kind dto.MetricType) ([]byte, error) {
 	default:
 		b = protowire.AppendTag(b, metricGauge, protowire.BytesType)
 	}
-	b = protowire.AppendVarint(b, uint64(protowire.SizeTag(numberValue)+protowire.SizeFixed64()))
+	b = protowire.AppendVarint(b, uint64(protowire.SizeTag(numberValue)+protowire.SizeFixed64())) //nolint:gosec // a size
 	return protowire.AppendFixed64(protowire.AppendTag(b, numberValue, protowire.Fixed64Type), math.Float64bits(s.value)), nil
 }
 
@@ -94,8 +94,8 @@ func appendPairs(b []byte, labels string) []byte {
 		var value []byte
 		name, value, labels = nextLabel(labels, escaped[:0])
 		b = protowire.AppendTag(b, metricLabel, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(protowire.SizeTag(labelName)+protowire.SizeBytes(len(name))+
-			protowire.SizeTag(labelValue)+protowire.SizeBytes(len(value))))
+		size := protowire.SizeTag(labelName) + protowire.SizeBytes(len(name)) + protowire.SizeTag(labelValue) + protowire.SizeBytes(len(value))
+		b = protowire.AppendVarint(b, uint64(size)) //nolint:gosec // a size
 		b = protowire.AppendString(protowire.AppendTag(b, labelName, protowire.BytesType), name)
 		b = protowire.AppendBytes(protowire.AppendTag(b, labelValue, protowire.BytesType), value)
 	}

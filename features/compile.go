@@ -411,11 +411,11 @@ func example(header, row *messages.TableRow) string {
 }
 
 // tags converts the parser's tags.
-func (shared texts) tags(written []*messages.Tag) []Tag {
+func (t texts) tags(written []*messages.Tag) []Tag {
 	all := make([]Tag, len(written))
-	for i, t := range written {
-		name, value := cutTag(shared.share(t.Name))
-		all[i] = Tag{Name: name, Value: value, Line: int(t.Location.Line)}
+	for i, tag := range written {
+		name, value := cutTag(t.share(tag.Name))
+		all[i] = Tag{Name: name, Value: value, Line: int(tag.Location.Line)}
 	}
 	return all
 }

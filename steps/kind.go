@@ -73,7 +73,7 @@ var kinds = make(map[string]*Kind)
 func RegisterKind(k Kind) {
 	k.whole = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("^(?:" + k.group(true) + ")$") })
 	switch _, taken := kinds[k.Name]; {
-	case strings.IndexFunc(k.Name, func(c rune) bool { return c > 'z' || !sentence.IsWord(byte(c)) }) >= 0 || k.Name == "" || k.Name[0] < 'a':
+	case strings.IndexFunc(k.Name, func(c rune) bool { return c > 'z' || !sentence.IsWord(byte(c)) }) >= 0 || k.Name == "" || k.Name[0] < 'a': //nolint:gosec // at most 'z'
 		panic(fmt.Sprintf("steps: %q is not a valid name for a kind of parameter", k.Name))
 	case taken:
 		panic(fmt.Sprintf("steps: the kind of parameter {%s} is registered twice", k.Name))

@@ -142,13 +142,13 @@ func handle(s syscall.Signal, code uintptr) {
 		handler, flags, restorer uintptr
 		mask                     uint64
 	}{code, onStack | restorer, code, ^uint64(0)}
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0) //nolint:gosec // the kernel only reads it
 }
 
 // alarm makes the kernel send SIGALRM after a time, or never if it is 0 (setitimer(2), ITIMER_REAL).
 func alarm(d time.Duration) {
 	timer := struct{ interval, value syscall.Timeval }{value: syscall.NsecToTimeval(d.Nanoseconds())}
-	_, _, _ = syscall.RawSyscall(syscall.SYS_SETITIMER, 0, uintptr(unsafe.Pointer(&timer)), 0)
+	_, _, _ = syscall.RawSyscall(syscall.SYS_SETITIMER, 0, uintptr(unsafe.Pointer(&timer)), 0) //nolint:gosec // the kernel only reads it
 }
 
 // Alone reports whether this process is a check without a supervisor.

@@ -799,7 +799,7 @@ func decode64(data []byte) []byte {
 		bits, size = bits<<6|uint32(v), size+6
 		if size >= 8 {
 			size -= 8
-			out = append(out, byte(bits>>size))
+			out = append(out, byte(bits>>size)) //nolint:gosec // the low eight bits
 		}
 	}
 	return out

@@ -18,7 +18,7 @@ const memory = 64
 type origin uint64
 
 func newOrigin(at int, raw byte, gap bool) origin {
-	o := origin(at)<<9 | origin(raw)
+	o := origin(at)<<9 | origin(raw) //nolint:gosec // a place is not negative
 	if gap {
 		o |= 1 << 8
 	}
@@ -26,7 +26,7 @@ func newOrigin(at int, raw byte, gap bool) origin {
 }
 
 func (o origin) at() int   { return int(o >> 9) }
-func (o origin) raw() byte { return byte(o) }
+func (o origin) raw() byte { return byte(o) } //nolint:gosec // the low eight bits
 func (o origin) gap() bool { return o>>8&1 != 0 }
 
 // thread is one way of reading the text up to a place.
