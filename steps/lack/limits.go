@@ -90,37 +90,47 @@ func groups(controller string) []string {
 	return all
 }
 
-// usage returns the limit of a controller in a directory and how much of it is in use; 0 is no limit.
-func usage(dir, controller string) (limit, used uint64) {
-	if limit = number(filepath.Join(dir, controller+".max")); limit > 0 {
-		return limit, number(filepath.Join(dir, controller+".current"))
+// limitIn returns the limit of a controller in a directory; 0 is no limit.
+func limitIn(dir, controller string) uint64 {
+	limit, exists := number(filepath.Join(dir, controller+".max"))
+	if exists {
+		return limit
 	}
 	const unlimited = 1 << 60 // version 1 writes a number near 2^63
-	if limit = number(filepath.Join(dir, controller+".limit_in_bytes")); limit < unlimited {
-		return limit, number(filepath.Join(dir, controller+".usage_in_bytes"))
+	if limit, _ = number(filepath.Join(dir, controller+".limit_in_bytes")); limit < unlimited {
+		return limit
 	}
-	return 0, 0
+	return 0
+}
+
+// usedIn returns how much of a controller is in use in a directory.
+func usedIn(dir, controller string) uint64 {
+	used, exists := number(filepath.Join(dir, controller+".current"))
+	if !exists {
+		used, _ = number(filepath.Join(dir, controller+".usage_in_bytes")) // version 1
+	}
+	return used
 }
 
 // groupLimit returns the smallest limit of a controller in this process's control group and those above it, or 0.
 func groupLimit(controller string) uint64 {
 	smallest := uint64(0)
 	for _, dir := range groups(controller) {
-		if limit, _ := usage(dir, controller); limit > 0 && (smallest == 0 || limit < smallest) {
+		if limit := limitIn(dir, controller); limit > 0 && (smallest == 0 || limit < smallest) {
 			smallest = limit
 		}
 	}
 	return smallest
 }
 
-// number returns the number in a file, or 0 if there is none ("max").
-func number(path string) uint64 {
+// number returns the number in a file, or 0 if it has none ("max"), and whether the file exists.
+func number(path string) (n uint64, exists bool) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return 0
+		return 0, false
 	}
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64) // "max" is no limit
-	return n
+	n, _ = strconv.ParseUint(strings.TrimSpace(string(content)), 10, 64) // "max" is no limit
+	return n, true
 }
 
 // numberOr formats n, or returns otherwise for 0.
@@ -134,7 +144,7 @@ func numberOr(n uint64, otherwise string) string {
 // memory returns the lack of memory, with the limit that is near: that of the control group if it is nearly used up.
 func memory(err error) *Error {
 	for _, dir := range groups("memory") {
-		limit, used := usage(dir, "memory")
+		limit, used := limitIn(dir, "memory"), usedIn(dir, "memory")
 		if limit > 0 && used > limit/10*9 {
 			return &Error{Memory, fmt.Sprintf("the control group of stepwatch has %d of %d MB in use", used>>20, limit>>20),
 				fmt.Sprintf("raise MemoryMax= of the unit, now %d MB", limit>>20), err}
@@ -146,7 +156,7 @@ func memory(err error) *Error {
 // processes returns the lack of processes, with the limit that is reached.
 func processes(err error) *Error {
 	for _, dir := range groups("pids") {
-		limit, used := usage(dir, "pids")
+		limit, used := limitIn(dir, "pids"), usedIn(dir, "pids")
 		if limit > 0 && used+2 >= limit {
 			return &Error{Processes, fmt.Sprintf("the control group of stepwatch has %d of %d processes and threads", used, limit),
 				fmt.Sprintf("raise TasksMax= of the unit, now %d", limit), err}

@@ -1,5 +1,7 @@
 package redact
 
+import "sync"
+
 // pairs is a set of pairs of bytes, apart and with blanks between them.
 type pairs [blanks << 9 / 64]uint64
 
@@ -39,8 +41,8 @@ var carried = func() (of [256]struct{ keep, add uint32 }) {
 	return of
 }()
 
-// escaped are the pairs with which what may be an escape, or may be left out, begins in any text.
-var escaped = func() (of pairs) {
+// escaped returns the pairs with which what may be an escape, or may be left out, begins in any text.
+var escaped = sync.OnceValue(func() (of pairs) {
 	for i := range 256 * 256 {
 		c, next := byte(i>>8), byte(i)
 		if isOpener(c) && mayOpen(c, next) || specials[c] == high && mayDrop(c, next) || aside(c) && mayLeave(c, next) || c == '+' && inBase64(next) {
@@ -48,12 +50,12 @@ var escaped = func() (of pairs) {
 		}
 	}
 	return of
-}()
+})
 
 // pair collects the pairs with which a form of a secret may begin in a text: its first two characters; the first one and
 // what may be left out; and the beginnings of escapes.
 func (a *automaton) pair() {
-	a.starts = escaped
+	a.starts = escaped()
 	var firsts, only [256]bool // first characters, and those that are the whole form
 	for i := range a.patterns {
 		p := &a.patterns[i]

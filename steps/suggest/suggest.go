@@ -72,17 +72,19 @@ const (
 	alikeEnough   = 0.6
 )
 
-// small has the words that contribute little to the meaning of a sentence.
-var small = strings.Fields("a an and are as at be been by for from has have i in is it its must of on should shall that the then there this to via was will with")
+// The words below are split when the first step is unknown.
+
+// small returns the words that contribute little to the meaning of a sentence.
+var small = fields("a an and are as at be been by for from has have i in is it its must of on should shall that the then there this to via was will with")
 
 // turns are the ways in which a sentence says the opposite of what it would say without a word.
 type turns struct{ not, wrong bool }
 
 var (
-	negations = strings.Fields("not no never nobody none nothing neither nor without cannot lacks except")
-	wrongs    = strings.Fields("wrong invalid bad refuse refused refuses reject rejected rejects fail fails failed failure unknown expired deny denied " +
+	negations = fields("not no never nobody none nothing neither nor without cannot lacks except")
+	wrongs    = fields("wrong invalid bad refuse refused refuses reject rejected rejects fail fails failed failure unknown expired deny denied " +
 		"denies block blocked blocks forbidden unauthorized incorrect missing broken try tries impossible unable disallowed")
-	// opposites has words that exclude each other, in groups: a step that has a word of a group means no sentence that has
+	// opposites returns words that exclude each other, in groups: a step that has a word of a group means no sentence that has
 	// only others of it.
 	opposites = groups("below above", "less more fewer greater most", "fewer more", "least most", "under over", "before after", "enabled disabled",
 		"checked unchecked", "check uncheck choose", "open closed filtered", "first last", "oldest newest latest", "send sends receive receives received",
@@ -92,12 +94,20 @@ var (
 		"active inactive", "follow press fill select", "upload download", "spf dkim dmarc bimi mta-sts dane tlsa arc", "mysql postgres redis amqp")
 )
 
-func groups(lines ...string) [][]string {
-	all := make([][]string, len(lines))
-	for i, line := range lines {
-		all[i] = strings.Fields(line)
-	}
-	return all
+// fields returns a function that splits words once.
+func fields(words string) func() []string {
+	return sync.OnceValue(func() []string { return strings.Fields(words) })
+}
+
+// groups returns a function that splits the words of each line once.
+func groups(lines ...string) func() [][]string {
+	return sync.OnceValue(func() [][]string {
+		all := make([][]string, len(lines))
+		for i, line := range lines {
+			all[i] = strings.Fields(line)
+		}
+		return all
+	})
 }
 
 // Nearest returns up to three sentences that mean nearly the same as a step, the best first. outline has {} in the place of
@@ -254,7 +264,7 @@ func (s *Finder) learn() {
 		for _, t := range texts {
 			w, known := s.vocabulary[t]
 			if !known {
-				w = &word{text: t, area: d.Area, small: t == "{}" || slices.Contains(small, t)}
+				w = &word{text: t, area: d.Area, small: t == "{}" || slices.Contains(small(), t)}
 				s.vocabulary[t] = w
 			}
 			if w.area != d.Area || w.small {
@@ -346,7 +356,7 @@ func negates(a, b string) bool {
 
 // opposed reports whether a step has a word that excludes a sentence.
 func opposed(step []string, sentence []*word) bool {
-	for _, group := range opposites {
+	for _, group := range opposites() {
 		var a, b []string
 		for _, w := range step {
 			if slices.Contains(group, w) {
@@ -383,8 +393,8 @@ func boolean(b bool) int {
 // turnsOf returns the ways in which words turn a sentence around.
 func turnsOf(words []string) (t turns) {
 	for _, w := range words {
-		t.not = t.not != slices.Contains(negations, w)
-		t.wrong = t.wrong || slices.Contains(wrongs, w)
+		t.not = t.not != slices.Contains(negations(), w)
+		t.wrong = t.wrong || slices.Contains(wrongs(), w)
 	}
 	return t
 }
