@@ -204,13 +204,13 @@ func TestWebFramesReport(t *testing.T) {
 	if got, want := strings.Join(phases, ", "), "connect, processing, transfer, frames"; got != want || took < 30*time.Millisecond || o.Steps[0].Duration < took {
 		t.Errorf("phases %s, the last %s, want %s with 30ms at least", got, took, want)
 	}
-	if got, want := strings.Join(values[3:], ", "), "http_frames 2, http_frames_failed 1"; got != want {
+	if got, want := strings.Join(values[2:], ", "), "http_frames 2, http_frames_failed 1"; got != want {
 		t.Errorf("measurements %s, want %s", got, want)
 	}
 	if got, want := report.Note, "the frame http://www.example.test/missing could not be loaded: status 404 Not Found"; got != want {
 		t.Errorf("note %q, want %q", got, want)
 	}
-	if report := s.run(t, at("/bare")).Steps[0].Report; len(report.Phases) != 3 || len(report.Measurements) != 3 {
+	if report := s.run(t, at("/bare")).Steps[0].Report; len(report.Phases) != 3 || len(report.Measurements) != 2 {
 		t.Errorf("a page without frames reports %v", report)
 	}
 }

@@ -464,7 +464,7 @@ func watchDisk(t *testing.T, address, config, dir string) *watch {
 // when it is told to.
 func TestAgentWaitsForNoDisk(t *testing.T) {
 	need(t)
-	state, watched := t.TempDir(), t.TempDir()
+	state, watched := t.TempDir(), smallDisk(t)
 	evidence := filepath.Join(state, "evidence")
 	if err := os.Mkdir(evidence, 0o700); err != nil {
 		t.Fatal(err)
@@ -486,11 +486,10 @@ func TestAgentWaitsForNoDisk(t *testing.T) {
 	w.gauge(t, `stepwatch_scenario_state{scenario="There is room in <path>"}`, 0)
 }
 
-// TestDiskAlert fills a real file system. It is mounted on a directory of the test's own, because any program of the machine may
-// write to /var/log.
-func TestDiskAlert(t *testing.T) {
-	need(t)
-	const scenario = "There is room in <path>"
+// smallDisk returns a directory that is an empty disk of 8 MB. Those of the machine may be full, and any program may write to
+// them.
+func smallDisk(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
 		t.Fatal(err)
@@ -500,6 +499,14 @@ func TestDiskAlert(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return dir
+}
+
+// TestDiskAlert fills a real file system.
+func TestDiskAlert(t *testing.T) {
+	need(t)
+	const scenario = "There is room in <path>"
+	dir := smallDisk(t)
 	w := watchDisk(t, "127.0.0.1:9475", "", dir)
 	gauge := `stepwatch_host_disk_used_ratio{step="the disk of \"<path>\" is less than 80% full"}`
 	w.gauge(t, gauge, 0)

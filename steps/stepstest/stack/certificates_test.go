@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -136,17 +137,19 @@ func TestTimesAsBlackboxExporter(t *testing.T) {
 		feature := write(t, "blackbox.feature", "@every:1s\nFeature: F\n  @timeout:5s\n  Scenario: S\n    * I connect to \"mail:"+port+"\"\n")
 		ours := certificateTimes(agentMetrics(t, filepath.Join(s.Dir, "stepwatch.yml"), feature))
 		for _, name := range []string{"probe_ssl_earliest_cert_expiry", "probe_ssl_last_chain_expiry_timestamp_seconds"} {
-			if theirs[name] == "" || ours[name] != theirs[name] {
-				t.Errorf("port %s: %s is %q, blackbox_exporter has %q", port, name, ours[name], theirs[name])
+			if theirs[name] == 0 || ours[name] != theirs[name] {
+				t.Errorf("port %s: %s is %f, blackbox_exporter has %f", port, name, ours[name], theirs[name])
 			}
 		}
 	}
 }
 
-func certificateTimes(metrics string) map[string]string {
-	times := make(map[string]string)
+func certificateTimes(metrics string) map[string]float64 {
+	times := make(map[string]float64)
 	for _, m := range regexp.MustCompile(`(?m)^(?:stepwatch_)?(probe_ssl_\w+)(?:\{.*\})? (\S+)$`).FindAllStringSubmatch(metrics, -1) {
-		times[m[1]] = m[2]
+		if at, err := strconv.ParseFloat(m[2], 64); err == nil { // one page says 1798644724, the other 1.798644724e+09
+			times[m[1]] = at
+		}
 	}
 	return times
 }
