@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -398,6 +400,51 @@ func TestStaleAfterALateStart(t *testing.T) {
 	if r := overdueResult(e, now); r.Error != want || r.Blame != result.BlameMonitor {
 		t.Errorf("got %s (blame %s), want %s", r.Error, r.Blame, want)
 	}
+}
+
+// stoppingRunner keeps the dispatcher for five minutes when it starts its first run, as a machine that stands still.
+type stoppingRunner struct {
+	*fakeRunner
+	once sync.Once
+	kept string // the scenario of that run
+}
+
+func (s *stoppingRunner) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
+	s.once.Do(func() {
+		s.kept = p.Identity.Scenario
+		time.Sleep(5 * time.Minute)
+	})
+	s.fakeRunner.Start(ctx, p, o, done)
+}
+
+// TestStaleAfterAStandstill holds that neither a run that has just begun nor those that have places are blamed when stepwatch
+// itself came to a run too late.
+func TestStaleAfterAStandstill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := hangingRunner(nil)
+		f.tookRun = func(*Plan, int) time.Duration { return time.Second }
+		var plans []*Plan
+		for _, name := range []string{"one at a:1", "two at a:1", "three at a:1"} {
+			plans = append(plans, watched(name, "A", time.Minute, 10*time.Second, 0))
+		}
+		sink := &collectingSink{}
+		stopping := &stoppingRunner{fakeRunner: f}
+		a := &Agent{Runner: stopping, Plans: plans, Limits: Limits{Parallel: 1}, Sinks: map[string]Sink{"test": sink}}
+		runFor(a, 10*time.Minute)
+		told := 0
+		for _, r := range sink.results {
+			if !r.Stale || r.Identity.Scenario == stopping.kept {
+				continue
+			}
+			told++
+			if !strings.Contains(r.Error, ": stepwatch came to its run only ") || r.Blame != result.BlameMonitor {
+				t.Errorf("%s: got %s (blame %s)", r.Identity.Scenario, r.Error, r.Blame)
+			}
+		}
+		if told != 2 {
+			t.Errorf("%d statements that there is no result, want those of the two that were due meanwhile", told)
+		}
+	})
 }
 
 // TestStaleUsesUpTheRetries holds that the alert of a scenario without results becomes hard after as many attempts as that of

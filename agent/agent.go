@@ -68,6 +68,7 @@ type entry struct {
 	due     time.Time     // of the next scheduled run
 	retry   time.Time     // of a quick repetition after a failure; zero if there is none
 	start   time.Time     // due time of the waiting or current run
+	asked   time.Time     // when it asked for its places
 	began   time.Time     // of the current run; zero while it waits
 	stale   time.Time     // when the waiting or current run is too late; zero if there is none, or that has been said
 	busy    bool          // waiting for a place or in progress
@@ -291,7 +292,7 @@ func (d *dispatcher) collect(now time.Time) {
 		if e.busy {
 			e.missed.Add(1)
 		} else {
-			e.busy, e.start, e.began = true, due, time.Time{}
+			e.busy, e.start, e.asked, e.began = true, due, now, time.Time{}
 			e.stale = due.Add(e.plan.Interval + e.plan.Timeout)
 			e.turn++
 			if d.agent.admission.ask(e) {

@@ -37,7 +37,9 @@ func overdueResult(e *entry, now time.Time) *result.Result {
 		Steps: skipped(p, 0), Timeouts: e.timeouts, Backoff: e.pause}
 	var why string
 	var target bool
-	switch ran := now.Sub(e.began); {
+	switch ran, came := now.Sub(e.began), e.asked.Sub(e.start); {
+	case came > now.Sub(e.asked): // for most of the time, nobody had even asked for its places
+		why = fmt.Sprintf("stepwatch came to its run only %s after it was due: the program was stopped, or its machine had no time for it", shown(came))
 	case e.began.IsZero():
 		why, target = e.blocked.taken(now)
 		why = fmt.Sprintf("it waits for %s, %s", e.blocked.place(e), why)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -145,6 +146,56 @@ func TestCheckOfProgramsIsSupervised(t *testing.T) {
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 			if code := ended(t, cmd, 20*time.Second); code != 3 || strings.Contains(out.String(), "undefined") {
 				t.Errorf("got exit code %d and %s", code, &out)
+			}
+		})
+	}
+}
+
+// TestCheckWithoutProc holds that a check that cannot start itself again does its work itself, as any verb does that cannot start
+// its worker: without a supervisor, but with its answer, and within its limit.
+func TestCheckWithoutProc(t *testing.T) {
+	t.Parallel()
+	unshare, err := exec.LookPath("unshare")
+	if err != nil || os.Getuid() != 0 {
+		t.Skip("needs root and unshare")
+	}
+	address, accepted := silent(t)
+	for what, c := range map[string]struct{ steps, want string }{
+		"a program": {"    When I run `echo done`\n", "STEPWATCH OK - "},
+		"silence":   {"    When I run `echo done`\n    When I go to \"http://" + address + "/\"\n", "STEPWATCH UNKNOWN - stepwatch did not answer within its --timeout of 2s"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "late.feature")
+			// The beginning of the file looks as if it started no program.
+			text := "Feature: Late\n  # http://" + address + "\n" + strings.Repeat("  # a line\n", 2000) + "  Scenario: One\n" + c.steps
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := own(t, "check", "--timeout", "2s", path)
+			named := filepath.Join(t.TempDir(), "stepwatch")
+			if err := os.Symlink(cmd.Path, named); err != nil {
+				t.Fatal(err)
+			}
+			const hide = `mount -t tmpfs none /proc && exec "$@"`
+			cmd.Args = append([]string{"unshare", "--mount", "sh", "-c", hide, "sh", named}, cmd.Args[1:]...)
+			cmd.Path = unshare
+			var out bytes.Buffer
+			if cmd.Stdout = &out; cmd.Start() != nil {
+				t.Fatal("it does not start")
+			}
+			if what == "silence" {
+				select {
+				case <-accepted:
+				case <-time.After(20 * time.Second):
+					t.Fatal("no request")
+				}
+				_ = cmd.Process.Signal(syscall.SIGSTOP)
+				time.Sleep(4500 * time.Millisecond) // beyond the limit and the reserve
+				_ = cmd.Process.Signal(syscall.SIGCONT)
+			}
+			if ended(t, cmd, 20*time.Second); !strings.HasPrefix(out.String(), c.want) {
+				t.Errorf("got %s, want %s", &out, c.want)
 			}
 		})
 	}

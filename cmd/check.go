@@ -57,11 +57,12 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		return int(result.Unknown)
 	}
 	defer set.close()
-	if supervisor.Alone() {
-		if !set.startsNothing() {
-			supervisor.Again()
-		}
+	switch {
+	case !supervisor.Alone():
+	case set.startsNothing():
 		program.Forbid()
+	default:
+		supervisor.Again()
 	}
 	// A run that is stopped gets time to end and to clean up, which is part of the duration.
 	parting := min(*timeout/5, 5*time.Second)

@@ -514,7 +514,7 @@ func (s *measuredSeries) is(m *result.Measurement) bool {
 func (s *scenarioSeries) failure(r *result.Result) *failureCounter {
 	c := failureCounter{reason: r.Reason, blame: r.Blame}
 	for i := range r.Steps {
-		if r.Steps[i].Status != result.Passed {
+		if status := r.Steps[i].Status; status != result.Passed && status != result.Skipped { // as in Result.Failing
 			c.step = s.steps[i].shown
 			path, _, _ := r.Steps[i].Inner()
 			c.inner = strings.Join(path, result.Beneath)

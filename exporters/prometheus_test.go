@@ -158,6 +158,30 @@ func plainPrometheus() *exporters.Prometheus {
 	return exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{})
 }
 
+// TestPrometheusNamesTheStepThatDecided holds that a step that was only skipped, because the scenario has a mistake further down
+// and nothing of it ran, is not shown as the one that failed.
+func TestPrometheusNamesTheStepThatDecided(t *testing.T) {
+	undefined := skipped("b")
+	undefined.Status, undefined.Reason, undefined.Blame = result.Undefined, result.ReasonScenario, result.BlameScenario
+	for what, c := range map[string]struct {
+		steps []result.StepResult
+		want  string
+	}{
+		"a step":                       {[]result.StepResult{skipped("a"), undefined, skipped("c")}, `step="b",`},
+		"the scenario, not one of its": {[]result.StepResult{skipped("a"), skipped("b")}, ""},
+	} {
+		p := plainPrometheus()
+		r := run(result.Undefined, c.steps...)
+		r.Reason, r.Blame = result.ReasonScenario, result.BlameScenario
+		p.Export(r)
+		labels := "{" + c.want + `reason="scenario",blame="scenario"} 1` + "\n"
+		want := "stepwatch_scenario_failing" + labels + "stepwatch_scenario_failures_total" + labels
+		if got := lines(t, p, "stepwatch_scenario_failing", "stepwatch_scenario_failures_total"); got != want {
+			t.Errorf("%s: got\n%s\nwant\n%s", what, got, want)
+		}
+	}
+}
+
 // TestPrometheusWithoutAResult holds that a scenario whose due run is too late is UNKNOWN at once, that nothing is counted or
 // timed that did not take place, and that the next run ends it.
 func TestPrometheusWithoutAResult(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps/lack"
@@ -71,6 +72,9 @@ func FailNet(ctx context.Context, err error, blame result.Blame, act string) err
 		detail = fmt.Sprintf("%q does not resolve: %s", dns.Name, dns.Err)
 	case errors.As(err, &hostname):
 		reason, detail = result.ReasonCertHost, hostname.Error()
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && time.Now().Before(invalid.Cert.NotBefore):
+		reason = result.ReasonCertExpired
+		detail = fmt.Sprintf("the certificate of %q is not valid before %s", invalid.Cert.Subject.CommonName, invalid.Cert.NotBefore.Format("2006-01-02 15:04 MST"))
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		reason = result.ReasonCertExpired
 		detail = fmt.Sprintf("the certificate of %q is valid from %s to %s only", invalid.Cert.Subject.CommonName,

@@ -41,6 +41,9 @@ func lateAddress() uintptr
 // alone is true while this process is a check without a supervisor.
 var alone bool
 
+// allowed is how long a check that is alone may take.
+var allowed time.Duration
+
 // mayBeAlone takes the first process of a check for one that needs no supervisor, until Again. Only the plans tell, which cost
 // a start (8 ms) to make. So it takes no check for one whose files look otherwise.
 func mayBeAlone() bool {
@@ -116,7 +119,8 @@ func guardTime(d time.Duration) {
 		alarm(0)
 		lateLineLength = set(&lateLine, statusName()+" UNKNOWN - stepwatch did not answer within its --timeout of "+d.String()+" and was ended (report it)\n")
 		handle(syscall.SIGALRM, lateAddress())
-		alarm(d + reserve)
+		allowed = d
+		alarm(allowed + reserve)
 	}
 }
 
@@ -154,11 +158,12 @@ func alarm(d time.Duration) {
 // Alone reports whether this process is a check without a supervisor.
 func Alone() bool { return alone }
 
-// Again starts a check that is alone again, in the place of this process, with a supervisor. It returns if that fails or if
-// this process has a supervisor.
+// Again starts a check that is alone again, in the place of this process, with a supervisor. It returns if this process has a
+// supervisor, or if that fails, as without /proc: then this process does the work itself, as after start.
 func Again() {
 	if alone {
-		alarm(0)
+		alarm(0)                                                                              // an alarm would outlive this program, its handler not
 		_ = syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), againVariable+"=1")) //nolint:gosec // the program starts itself again
+		alarm(allowed + reserve)
 	}
 }
