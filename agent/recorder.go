@@ -515,7 +515,8 @@ func shortened(text string) string {
 	if len(text) <= errorMost {
 		return text
 	}
-	return strings.ToValidUTF8(text[:errorMost*3/4], "") + " … " + strings.ToValidUTF8(text[len(text)-errorMost/4:], "")
+	const gap, end = " … ", errorMost / 4
+	return strings.ToValidUTF8(text[:errorMost-end-len(gap)], "") + gap + strings.ToValidUTF8(text[len(text)-end:], "")
 }
 
 // abandon closes the recorder while a step still runs, and names that step. until is what should have ended the step.

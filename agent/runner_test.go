@@ -521,7 +521,7 @@ func TestLongErrorsAreShortened(t *testing.T) {
 		return steps.Fail(result.ReasonProtocol, result.BlameWeb, "the server says %s: mend it", strings.Repeat("ä", 100_000))
 	}))
 	res := run(t, &Runner{}, scenario("quotes", "I quote"), l)
-	if n := len(res.Error); n > errorMost+10 || !strings.HasPrefix(res.Error, "the server says ää") || !strings.HasSuffix(res.Error, "ää: mend it") {
+	if n := len(res.Error); n > errorMost || !strings.HasPrefix(res.Error, "the server says ää") || !strings.HasSuffix(res.Error, "ää: mend it") {
 		t.Errorf("%d bytes: %.40q", n, res.Error)
 	}
 }
