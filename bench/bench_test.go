@@ -20,13 +20,12 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/stepwatch/stepwatch/steps/builtin"
-
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 )
 

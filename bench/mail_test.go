@@ -19,13 +19,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stepwatch/stepwatch/steps/builtin"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/builtin"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 	"github.com/stepwatch/stepwatch/steps/stepstest/stack"
 )

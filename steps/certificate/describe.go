@@ -23,7 +23,7 @@ var faultReasons = []struct {
 	{Soon, result.ReasonCertSoon},
 }
 
-// Describe describes all faults of a  The most important fault comes first and determines the reason.
+// Describe describes all faults of a certificate. The most important fault comes first and determines the reason.
 func Describe(faults []*Fault) (reason result.Reason, text string) {
 	var told []string
 	for _, known := range faultReasons {

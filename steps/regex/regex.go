@@ -25,17 +25,11 @@ func (r *Regexp) Compiled() *regexp.Regexp {
 	return r.compiled
 }
 
-// String returns the expression.
-func (r *Regexp) String() string { return r.expression }
-
 // Match is that of regexp.Regexp.
 func (r *Regexp) Match(b []byte) bool { return r.Compiled().Match(b) }
 
 // MatchString is that of regexp.Regexp.
 func (r *Regexp) MatchString(s string) bool { return r.Compiled().MatchString(s) }
-
-// Find is that of regexp.Regexp.
-func (r *Regexp) Find(b []byte) []byte { return r.Compiled().Find(b) }
 
 // FindString is that of regexp.Regexp.
 func (r *Regexp) FindString(s string) string { return r.Compiled().FindString(s) }
@@ -62,18 +56,10 @@ func (r *Regexp) FindAllStringIndex(s string, n int) [][]int {
 	return r.Compiled().FindAllStringIndex(s, n)
 }
 
-// FindAllStringSubmatch is that of regexp.Regexp.
-func (r *Regexp) FindAllStringSubmatch(s string, n int) [][]string {
-	return r.Compiled().FindAllStringSubmatch(s, n)
-}
-
 // FindAllStringSubmatchIndex is that of regexp.Regexp.
 func (r *Regexp) FindAllStringSubmatchIndex(s string, n int) [][]int {
 	return r.Compiled().FindAllStringSubmatchIndex(s, n)
 }
-
-// ReplaceAll is that of regexp.Regexp.
-func (r *Regexp) ReplaceAll(b, template []byte) []byte { return r.Compiled().ReplaceAll(b, template) }
 
 // ReplaceAllString is that of regexp.Regexp.
 func (r *Regexp) ReplaceAllString(s, template string) string {
