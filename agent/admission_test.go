@@ -235,13 +235,13 @@ func TestBackoff(t *testing.T) {
 	} {
 		var got []string
 		for timeouts := range 9 {
-			got = append(got, backoff(test.interval, timeouts+1, test.retries).String())
+			got = append(got, backoff(test.interval, timeouts+1, test.retries+1).String())
 		}
 		if got := strings.Join(got, " "); got != test.want {
 			t.Errorf("every %s, %d retries: got %s, want %s", test.interval, test.retries, got, test.want)
 		}
 	}
-	if got := backoff(time.Nanosecond, 1<<40, 0); got != time.Minute {
+	if got := backoff(time.Nanosecond, 1<<40, 1); got != time.Minute {
 		t.Errorf("after very many timeouts: %s", got)
 	}
 }

@@ -60,7 +60,6 @@ type Agent struct {
 
 	once      sync.Once
 	entries   []*entry
-	byID      map[string]*entry
 	dispatch  atomic.Pointer[dispatcher]
 	admission *admission
 	queues    map[string]*sinkQueue
@@ -126,12 +125,10 @@ func (a *Agent) init() {
 		if a.States == nil {
 			a.States = state.Open(context.Background(), state.Options{Log: a.Log})
 		}
-		a.byID = make(map[string]*entry)
 		var scheduled []*Plan
 		for _, p := range a.Plans {
 			if p.Interval > 0 && !p.Scenario.Policy.Manual {
-				e := &entry{plan: p, attempt: a.States.Attempt(p.Identity)}
-				scheduled, a.entries, a.byID[p.Identity.ID()] = append(scheduled, p), append(a.entries, e), e
+				scheduled, a.entries = append(scheduled, p), append(a.entries, &entry{plan: p, attempt: a.States.Attempt(p.Identity)})
 			}
 		}
 		a.States.Declare(declarations(scheduled), len(a.Mistakes) == 0)
@@ -230,7 +227,7 @@ type dispatcher struct {
 
 	mu       sync.Mutex
 	ended    []completion
-	wanted   []*entry // that are to run now
+	wanted   []string // ids of the scenarios that are to run now
 	draining bool     // every run that ends wakes the dispatcher
 
 	taken []completion // those that it took over last; its array is used again
@@ -289,8 +286,10 @@ func (d *dispatcher) takeOver() {
 	wanted := d.wanted
 	d.wanted = nil
 	d.mu.Unlock()
-	for _, e := range wanted {
-		d.demand(e)
+	for _, id := range wanted {
+		if i := slices.IndexFunc(d.agent.entries, func(e *entry) bool { return e.plan.Identity.ID() == id }); i >= 0 {
+			d.demand(d.agent.entries[i])
+		}
 	}
 	for _, c := range d.taken {
 		d.end(c)
@@ -298,21 +297,20 @@ func (d *dispatcher) takeOver() {
 	clear(d.taken) // results may be large
 }
 
-// RunNow has a scenario run at once, out of its schedule. If it is running, it runs again afterwards. It reports whether there is
-// a loaded scenario with this id that has a schedule, and the agent is running.
-func (a *Agent) RunNow(id string) bool {
-	d, e := a.dispatch.Load(), a.byID[id]
-	if d == nil || e == nil {
-		return false
+// RunNow has a scenario run at once, out of its schedule. If it is running, it runs again afterwards. An id of no scheduled
+// scenario does nothing.
+func (a *Agent) RunNow(id string) {
+	d := a.dispatch.Load()
+	if d == nil {
+		return // nothing runs yet
 	}
 	d.mu.Lock()
-	d.wanted = append(d.wanted, e)
+	d.wanted = append(d.wanted, id)
 	d.mu.Unlock()
 	select {
 	case d.wake <- struct{}{}:
 	default: // it wakes up anyway
 	}
-	return true
 }
 
 // demand has an entry run as soon as possible.
@@ -530,7 +528,7 @@ func (a *Agent) connect() {
 			sink.Restore(told)
 		}
 	}
-	undelivered := a.States.Connect(state.Connection{Tell: a.tell, Run: func(id string) { a.RunNow(id) }, Sinks: names}, remembers...)
+	undelivered := a.States.Connect(state.Connection{Tell: a.tell, Run: a.RunNow, Sinks: names}, remembers...)
 	for name, alerts := range undelivered {
 		a.queues[name].put(delivery{alerts: alerts})
 	}

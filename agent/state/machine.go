@@ -456,8 +456,11 @@ func (m *machine) withheld(rec *record, p *problem, now time.Time) (why, by stri
 		why, by = m.explained(rec, p, now)
 	}
 	if m.quiet != nil {
-		if quiet, is := m.quiet.Quiet(rec.Identity, rec.Tags, now); is {
-			m.wakeAt(now.Add(quietPoll))
+		if quiet, until, is := m.quiet.Quiet(rec.Identity, rec.Tags, now); is {
+			m.wakeAt(now.Add(quietPoll)) // it may be ended early
+			if until.After(now) {
+				m.wakeAt(until)
+			}
 			return quiet, by
 		}
 	}

@@ -25,9 +25,9 @@ import (
 
 // Quiet says when the alerts of a scenario are not told: during a silence or a maintenance window.
 type Quiet interface {
-	// Quiet returns why the alerts of a scenario are not told at a time, such as `silence 3f2a: "moving the rack" by anna`.
-	// It is called under a lock, often, and so must be quick. tags are as in Scenario.
-	Quiet(id result.Identity, tags []string, now time.Time) (why string, quiet bool)
+	// Quiet returns why the alerts of a scenario are not told at a time, such as "silence 5b1f02c9 of alice: upgrade", and until
+	// when at least. It is called under a lock, often, and so must be quick. tags are as in Scenario.
+	Quiet(id result.Identity, tags []string, now time.Time) (why string, until time.Time, quiet bool)
 }
 
 // Declaration is a loaded scenario and what its tags and the configuration say about its alerts.
