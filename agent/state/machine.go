@@ -489,19 +489,22 @@ func (m *machine) explained(rec *record, p *problem, now time.Time) (why, by str
 	for _, needed := range rec.needs {
 		switch {
 		case bad(needed.Proven) && covers(needed.Failed, p.Severity):
+			p.Wait = time.Time{}
 			return fmt.Sprintf("needs %q, which is %s", needed.Scenario.Scenario, needed.Proven), needed.ID
 		case p.Rule == RuleFlapping && needed.Flapping:
 			return fmt.Sprintf("needs %q, which flaps", needed.Scenario.Scenario), needed.ID
 		case p.Rule == RuleFailures && needed.Recovered.After(rec.LastRun) && covers(needed.Failed, p.Severity):
 			m.ask(rec, now) // it failed while the other one did
 			m.wakeAt(now.Add(askAgain))
+			p.Wait = time.Time{}
 			return fmt.Sprintf("needs %q, which was %s until now: it has to run again", needed.Scenario.Scenario, needed.Failed), needed.ID
-		case p.Rule == RuleFailures && p.news() && !needed.ProvenAt.After(rec.LastRun):
+		case p.Rule == RuleFailures && p.news() && needed.ProvenAt.Before(rec.LastRun):
 			waiting = needed
 			m.ask(needed, now)
 		}
 	}
 	if waiting == nil {
+		p.Wait = time.Time{}
 		return "", ""
 	}
 	if p.Wait.IsZero() {
