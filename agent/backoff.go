@@ -8,7 +8,7 @@ import (
 
 // A target that does not answer is asked less often: each run that waits for it costs a connection here and there, and tells
 // nothing new. A scenario whose runs get no answer in time keeps its schedule for the first timeouts, so that its failure is
-// hard as soon as @retries wants it. From then on the time between its runs doubles with each timeout, up to backoffMost.
+// hard as soon as @retries or @alert wants it. From then on the time between its runs doubles with each timeout, up to backoffMost.
 // The first answer restores the schedule, and that of the other scenarios that wait for the same target.
 
 // backoffMost is the longest time between runs because of timeouts. A scenario with a longer interval keeps it.
@@ -18,9 +18,9 @@ const backoffMost = time.Minute
 const backoffAfter = 2
 
 // backoff returns the time between the runs of a plan after a number of timeouts in a row: a multiple of its interval, or
-// zero while its schedule holds.
-func backoff(interval time.Duration, timeouts, retries int) time.Duration {
-	doublings := timeouts - max(backoffAfter, retries+1)
+// zero while its schedule holds. patience is how many of them make its failure hard.
+func backoff(interval time.Duration, timeouts, patience int) time.Duration {
+	doublings := timeouts - max(backoffAfter, patience)
 	if doublings <= 0 || interval <= 0 {
 		return 0
 	}
@@ -55,7 +55,7 @@ func hung(res *result.Result, p *Plan, took time.Duration) bool {
 func note(res *result.Result, p *Plan, took time.Duration, before int) {
 	if hung(res, p, took) {
 		res.Timeouts = before + 1
-		res.Backoff = backoff(p.Interval, res.Timeouts, p.Retries)
+		res.Backoff = backoff(p.Interval, res.Timeouts, p.patience())
 	}
 }
 

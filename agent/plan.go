@@ -100,6 +100,9 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	p.script = &script{plan: p}
 	if p.Retries < 0 {
 		p.Retries = d.Retries
+		if s.Policy.Of > 0 {
+			p.Retries = 0 // it looks at scheduled runs
+		}
 	}
 	for _, m := range s.Mistakes {
 		p.Problems = append(p.Problems, Problem{m.Path, m.Line, m.Column, -1, &unfit{m.Message, m}})
@@ -142,6 +145,14 @@ func NewPlan(s *features.Scenario, library *steps.Library, d Defaults) *Plan {
 	}
 	p.Interval = max(0, interval)
 	return p
+}
+
+// patience returns how many results in a row that are not OK make an alert hard.
+func (p *Plan) patience() int {
+	if p.Scenario != nil && p.Scenario.Policy.Of > 0 {
+		return p.Scenario.Policy.Some
+	}
+	return p.Retries + 1
 }
 
 // withoutPasswords returns the texts and labels of steps without passwords, or nil if they have none.

@@ -9,13 +9,13 @@ import (
 
 // A scenario whose due run could not start or end within its interval and its deadline has no state any more: what was true
 // then may be wrong now. The agent says so at once with a result without a run (result.Result.Stale), to the rules and to
-// every sink. It repeats it once an interval until the attempts of @retries are used up, so that the alert becomes hard as it
-// would for failing runs.
+// every sink. It repeats it once an interval until the attempts of @retries, or the runs of @alert, are used up, so that the alert
+// becomes hard as it would for failing runs.
 
 // tell reports that the run of a busy entry is too late.
 func (d *dispatcher) tell(e *entry, now time.Time) {
 	res := overdueResult(e, now)
-	if e.stale = (time.Time{}); e.attempt <= e.plan.Retries {
+	if e.stale = (time.Time{}); e.attempt < e.plan.patience() {
 		e.stale = now.Add(e.plan.Interval)
 	}
 	e.attempt++

@@ -19,6 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
+	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
@@ -41,7 +42,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	defer set.close()
 	log := slog.New(slog.NewTextHandler(t.err, nil))
-	claim, err := claimState(set, log)
+	claim, mine, err := claimState(set, log)
 	if err != nil {
 		return notRun(t, err)
 	}
@@ -50,6 +51,10 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	for _, found := range set.found {
 		if found.severity != mistaken {
 			fmt.Fprintln(t.err, found)
+			continue
+		}
+		if found.Rule == features.RuleNeeds {
+			log.Error("a tag has a mistake: it explains no failure until it is fixed", "file", found.Path, "line", found.Line, "rule", string(found.Rule), "mistake", printable(found.Message))
 			continue
 		}
 		mistakes[found.Path]++
@@ -67,6 +72,12 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		return notRun(t, err)
 	}
 	s.agent.Mistakes = mistakes
+	states, file, err := openStates(ctx, set, mine, nil, log)
+	if err != nil {
+		return notRun(t, err)
+	}
+	defer file.Close()
+	s.agent.States = states
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
 	kept.Lacking = func(own *result.Lack) { s.agent.Lacking("evidence", own) }

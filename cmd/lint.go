@@ -141,6 +141,7 @@ func (s *set) findings() []finding {
 			all = append(all, passwords(step)...)
 		}
 	}
+	all = append(all, s.needs()...)
 	for _, plan := range s.plans {
 		all = append(all, s.planFindings(plan)...)
 	}
@@ -156,6 +157,22 @@ func (s *set) findings() []finding {
 		return cmp.Or(strings.Compare(a.Path, b.Path), a.Line-b.Line, a.Column-b.Column, strings.Compare(a.Message, b.Message))
 	})
 	return slices.Compact(all)
+}
+
+// needs lists the mistakes in @needs, if all scenarios were loaded: the others may be those that are needed.
+func (s *set) needs() (all []finding) {
+	if s.partial || len(s.problems) > 0 {
+		return nil
+	}
+	var scenarios []*features.Scenario
+	for _, plan := range s.plans {
+		scenarios = append(scenarios, plan.Scenario)
+	}
+	_, mistakes := features.Needs(scenarios)
+	for _, p := range mistakes {
+		all = append(all, finding{p, mistaken})
+	}
+	return all
 }
 
 // planFindings lists the mistakes of one scenario.

@@ -39,6 +39,7 @@ var lintRules = []struct {
 	{features.RuleSlip, "A placeholder is not filled in, or a column occurs twice.", mistaken},
 	{features.RuleUnused, "A placeholder has no column, or a column has no placeholder.", warned},
 	{features.RuleTag, "A tag is invalid or resembles another, or has no effect.", warned},
+	{features.RuleNeeds, "@needs names no scenario, or one that cannot explain a failure.", mistaken},
 	{features.RuleName, "A feature or scenario has no unique name that identifies its results.", warned},
 	{steps.RuleUndefined, "No sentence matches the step.", mistaken},
 	{steps.RuleAmbiguous, "Several sentences match the step.", mistaken},

@@ -1,11 +1,14 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 
+	"github.com/stepwatch/stepwatch/agent/database"
+	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/steps/mailqueue"
 	"github.com/stepwatch/stepwatch/steps/statedir"
 )
@@ -30,16 +33,17 @@ func unsafeState(err error) error {
 }
 
 // claimState takes the state directory for an agent, and removes what killed processes did not finish writing there. It logs
-// if another agent has it. It returns an error only if others may change what is in the directory.
-func claimState(set *set, log *slog.Logger) (io.Closer, error) {
+// if another agent has it. It returns an error only if others may change what is in the directory. mine is false if the
+// directory cannot be used, or another agent writes there.
+func claimState(set *set, log *slog.Logger) (claimed io.Closer, mine bool, err error) {
 	path := set.target().StateDir
 	d, err := statedir.Open(path)
 	if err != nil {
 		if err := unsafeState(err); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		log.Warn("the state directory cannot be used, so nothing survives a restart: set state in stepwatch.yml to a directory that stepwatch may write", "state", path, "error", err)
-		return io.NopCloser(nil), nil
+		return io.NopCloser(nil), false, nil
 	}
 	defer func() { _ = d.Close() }() // the claim is a file of its own
 	d.RemoveStale()
@@ -53,14 +57,34 @@ func claimState(set *set, log *slog.Logger) (io.Closer, error) {
 	switch {
 	case err != nil:
 		if err := unsafeState(err); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		log.Warn("the state directory cannot be locked, so a second agent in it would not be noticed", "state", path, "error", err)
-		return io.NopCloser(nil), nil
+		return io.NopCloser(nil), true, nil
 	case claim == nil:
 		log.Warn("another agent uses the same state directory: they share positions in logs, and each limits the evidence; set state in stepwatch.yml if that is not intended",
 			"state", path, "pid", other)
-		return io.NopCloser(nil), nil
+		return io.NopCloser(nil), false, nil
 	}
-	return claim, nil
+	return claim, true, nil
+}
+
+// openStates opens the states of scenarios in the state directory, for an agent. If that is not possible, or not mine, they are
+// only in memory, and the log says so. Whoever calls it closes the file after the agent.
+func openStates(ctx context.Context, set *set, mine bool, quiet state.Quiet, log *slog.Logger) (*state.Tracker, io.Closer, error) {
+	o := state.Options{Quiet: quiet, Flapping: set.config.Flapping, References: len(set.config.References) > 0, Log: log}
+	if !mine {
+		log.Warn("the states of scenarios and their alerts are in memory only: after a restart every scenario begins anew, and alerts that are still true are told again")
+		return state.Open(ctx, o), io.NopCloser(nil), nil
+	}
+	db, err := database.Open(ctx, database.Options{Dir: set.target().StateDir, Name: state.File, Migrations: state.Migrations, Log: log})
+	if err != nil {
+		if err := unsafeState(err); err != nil {
+			return nil, nil, err
+		}
+		log.Error("the states of scenarios and their alerts are in memory only: after a restart every scenario begins anew, and alerts that are still true are told again", "error", err)
+		return state.Open(ctx, o), io.NopCloser(nil), nil
+	}
+	o.DB = db
+	return state.Open(ctx, o), db, nil
 }

@@ -99,5 +99,8 @@ type Policy struct {
 	Owner    string        // @owner:web
 	Location string        // @location:eu
 	Parallel int           // @parallel:8, runs that may be in progress at each address of its targets; 0 if not set
+	Some, Of int           // @alert:3of5, an alert is hard when so many of the last runs were not OK; 0 if not set
+	Needs    string        // @needs:Log_in, the names as written, with a blank between them; see Needs
+	Flapping string        // @flapping:off or on; empty if not set
 	Base     string        // @base:https://www.example.org, against which the addresses of its steps resolve
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // policyTags has the tag names with a meaning in Policy.
-var policyTags = []string{"every", "timeout", "retries", "warn", "crit", "browser", "manual", "severity", "owner", "location", "base", "parallel"}
+var policyTags = []string{"every", "timeout", "retries", "warn", "crit", "browser", "manual", "severity", "owner", "location", "base", "parallel", "alert", "needs", "flapping"}
 
 // apply applies one tag to the policy. The fault is a sentence if the tag has the name of a policy and is invalid, and empty
 // otherwise.
@@ -64,6 +64,22 @@ func (p *Policy) apply(tag string) (fault string) {
 			return fmt.Sprintf("%s: @parallel needs a whole number from 1, as in @parallel:8", tag)
 		}
 		p.Parallel = n
+	case "alert":
+		some, of, fault := parseSome(value)
+		if fault != "" {
+			return fmt.Sprintf("%s: %s, as in @alert:3of5", tag, fault)
+		}
+		p.Some, p.Of = some, of
+	case "needs":
+		if unquoted(value) == "" {
+			return "@needs needs the name of a scenario with _ for each blank, as in @needs:Log_in_over_IMAP"
+		}
+		p.Needs = strings.TrimPrefix(p.Needs+" "+value, " ")
+	case "flapping":
+		if value != "on" && value != "off" {
+			return fmt.Sprintf("%s: @flapping is on or off, as in @flapping:off", tag)
+		}
+		p.Flapping = value
 	case "browser":
 		return flag(&p.Browser)
 	case "manual":
@@ -83,6 +99,25 @@ func (p *Policy) apply(tag string) (fault string) {
 		return flag(new(bool))
 	}
 	return ""
+}
+
+// AlertWindow is the greatest number of runs that @alert looks at.
+const AlertWindow = 21
+
+// parseSome parses "3of5". The fault is part of a sentence.
+func parseSome(text string) (some, of int, fault string) {
+	first, second, found := strings.Cut(text, "of")
+	some, err := strconv.Atoi(first)
+	of, err2 := strconv.Atoi(second)
+	switch {
+	case !found || err != nil || err2 != nil:
+		return 0, 0, "@alert needs two whole numbers, how many of the last runs must not be OK"
+	case some < 1 || some > of:
+		return 0, 0, fmt.Sprintf("%d of %d runs is not possible", some, of)
+	case of > AlertWindow:
+		return 0, 0, fmt.Sprintf("at most the last %d runs are looked at", AlertWindow)
+	}
+	return some, of, ""
 }
 
 // parseDuration parses the duration of a tag: the format of time.ParseDuration with optional whole days before it, because
@@ -165,7 +200,7 @@ func (c *compiler) checkTags(written []*messages.Tag, s *messages.Scenario) {
 		policy, setting, almost := almostPolicy(name)
 		switch {
 		case known:
-			if other, twice := seen[name]; twice {
+			if other, twice := seen[name]; twice && name != "needs" {
 				c.warn(RuleTag, t.Location, "%s follows %s: the last one counts", t.Name, other)
 			}
 			seen[name] = t.Name

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/steps"
 )
@@ -88,6 +89,14 @@ func build(d *document) (*Config, error) {
 		c.Target.Roots = pool(env.Authorities)
 	}
 	c.Evidence = f.Evidence.limits(env)
+	c.Flapping = f.Flapping.thresholds(env)
+	for i, address := range f.Uplink.References {
+		setting := fmt.Sprintf("uplink.references[%d]", i)
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+			env.Refuse(setting, "%q is not a host and port: write it as \"192.0.2.53:53\"", address)
+		}
+	}
+	c.References = f.Uplink.References
 	env.Validate(d.blocks)
 	c.Target.Hosts = make(map[string]*steps.Host, len(d.hosts))
 	for name, h := range d.hosts {
@@ -187,6 +196,28 @@ func (e *evidenceSection) limits(env *steps.Env) evidence.Limits {
 		limits.Age = age
 	}
 	return limits
+}
+
+// thresholds returns when a scenario flaps.
+func (f *flappingSection) thresholds(env *steps.Env) state.Thresholds {
+	t := state.DefaultThresholds()
+	for name, given := range map[string]*float64{"low": f.Low, "high": f.High} {
+		if given == nil {
+			continue
+		}
+		if *given <= 0 || *given > 100 {
+			env.Refuse("flapping."+name, "is %g: it must be a percentage above 0, at most 100", *given)
+		}
+		if name == "low" {
+			t.Low = *given
+		} else {
+			t.High = *given
+		}
+	}
+	if t.Low >= t.High {
+		env.Refuse("flapping", "low is %g and high is %g: low must be less, or a scenario would begin and end to flap with each run", t.Low, t.High)
+	}
+	return t
 }
 
 func within(dir, path string) string {

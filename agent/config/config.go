@@ -17,6 +17,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -38,6 +39,9 @@ type Config struct {
 	Target   *steps.Target
 	Secrets  steps.Secrets
 	Evidence evidence.Limits // for the evidence of failed runs
+
+	Flapping   state.Thresholds
+	References []string // "host:port", asked whether the network of this machine works
 
 	exporters map[string]ast.Node
 }

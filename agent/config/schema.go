@@ -23,6 +23,8 @@ type file struct {
 	Resolver  string                   `yaml:"resolver"`
 	ConnectTo map[string]string        `yaml:"connect_to"`
 	Evidence  evidenceSection          `yaml:"evidence"`
+	Flapping  flappingSection          `yaml:"flapping"`
+	Uplink    uplinkSection            `yaml:"uplink"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
 }
 
@@ -45,6 +47,15 @@ type evidenceSection struct {
 	Keep int    `yaml:"keep"`
 	Age  string `yaml:"age"`
 	Size string `yaml:"size"`
+}
+
+type flappingSection struct {
+	Low  *float64 `yaml:"low"`
+	High *float64 `yaml:"high"`
+}
+
+type uplinkSection struct {
+	References []string `yaml:"references"`
 }
 
 // written keeps the node of a setting, to be decoded later.

@@ -1,0 +1,260 @@
+package state
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/alert"
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// world is a machine with a clock, for scripts.
+type world struct {
+	t     *testing.T
+	m     *machine
+	now   time.Time
+	quiet map[string]string // why the alerts of a scenario are not told; "" is every scenario
+	decl  []Declaration
+	hosts map[string]string
+	log   []string
+}
+
+func (w *world) Quiet(id result.Identity, _ []string, _ time.Time) (string, time.Time, bool) {
+	for _, name := range []string{"", id.Scenario} {
+		if why, is := w.quiet[name]; is {
+			return why, time.Time{}, true
+		}
+	}
+	return "", time.Time{}, false
+}
+
+func identity(name string) result.Identity { return result.Identity{Feature: "F", Scenario: name} }
+
+// newWorld declares scenarios: "a retries=2 needs=b,c alert=3of5 flapping=off".
+func newWorld(t *testing.T, declared ...string) *world {
+	t.Helper()
+	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), quiet: make(map[string]string), hosts: make(map[string]string)}
+	w.m = newMachine(w, DefaultThresholds())
+	for _, text := range declared {
+		fields := strings.Fields(text)
+		d := Declaration{Identity: identity(fields[0]), Interval: time.Minute, Timeout: 20 * time.Second}
+		for _, f := range fields[1:] {
+			name, value, _ := strings.Cut(f, "=")
+			switch name {
+			case "retries":
+				_, _ = fmt.Sscan(value, &d.Retries)
+			case "alert":
+				_, _ = fmt.Sscanf(value, "%dof%d", &d.Some, &d.Of)
+			case "flapping":
+				d.Steady = value == "off"
+			case "needs":
+				for _, n := range strings.Split(value, ",") {
+					d.Needs = append(d.Needs, identity(n).ID())
+				}
+			case "host":
+				w.hosts[fields[0]] = value
+			}
+		}
+		w.decl = append(w.decl, d)
+	}
+	w.m.declare(w.decl, true, w.now)
+	return w
+}
+
+// restart keeps what is written, and only that.
+func (w *world) restart() {
+	var k kept
+	k.number = w.m.number
+	for id, rec := range w.m.byID {
+		text, err := json.Marshal(rec)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		again := new(record)
+		if err := json.Unmarshal(text, again); err != nil {
+			w.t.Fatal(err)
+		}
+		if again.ID != id {
+			w.t.Fatalf("got the id %q, want %q", again.ID, id)
+		}
+		k.records = append(k.records, again)
+	}
+	w.m = newMachine(w, DefaultThresholds())
+	w.m.restore(k)
+	w.m.declare(w.decl, true, w.now)
+	w.collect()
+}
+
+// of returns a result: O, W, C and U are the states, T a timeout, L a lack, S a stale one. ago is how long before now it began.
+func (w *world) of(name string, letter byte, ago time.Duration) *result.Result {
+	rec := w.m.record(identity(name))
+	r := &result.Result{Identity: identity(name), Run: "run", Attempt: rec.NextAttempt, Retries: rec.Retries, Started: w.now.Add(-ago), Interval: time.Minute,
+		Status: result.Failed, Reason: result.ReasonUnexpected, Blame: result.BlameWeb,
+		Steps: []result.StepResult{{Keyword: "Then", Text: "it works", Status: result.Failed, Ran: true, Error: string(letter)}}}
+	if host := w.hosts[name]; host != "" {
+		r.Targets = []string{host + ":443"}
+	}
+	switch letter {
+	case 'O':
+		r.Status, r.Reason, r.Blame, r.Steps[0].Status, r.Steps[0].Error = result.Passed, "", "", result.Passed, ""
+	case 'W':
+		r.Reason = result.ReasonWarning
+	case 'U':
+		r.Blame = result.BlameScenario
+	case 'T':
+		r.Reason = result.ReasonTimeout
+	case 'L':
+		r.Blame, r.Reason, r.Lack = result.BlameMonitor, result.ReasonLack, &result.Lack{Kind: "ports", Said: "no ports"}
+	case 'S':
+		r.Stale, r.Reason, r.Blame, r.Status = true, result.ReasonNotRun, result.BlameMonitor, result.Skipped
+	}
+	return r
+}
+
+// collect moves the output into the log.
+func (w *world) collect() {
+	o := &w.m.output
+	for _, a := range o.told {
+		who := a.Identity.Scenario
+		if a.Lack != nil {
+			who = a.Lack.Kind
+		}
+		text := fmt.Sprintf("%s %s %s %s", who, a.Rule, a.State, a.Severity)
+		if a.Acknowledged != nil {
+			text += " by " + a.Acknowledged.Author
+		}
+		w.log = append(w.log, text)
+		if a.Number != w.m.number-uint64(len(o.told)-1-slices.IndexFunc(o.told, func(b alert.Alert) bool { return a.Number == b.Number })) {
+			w.t.Errorf("the number of %s is %d of %d", text, a.Number, w.m.number)
+		}
+	}
+	for _, id := range o.asked {
+		w.log = append(w.log, "run "+w.m.byID[id].Identity.Scenario)
+	}
+	o.told, o.asked, o.held, o.silent = nil, nil, nil, nil
+}
+
+// do runs a script of commands: "a C" is a result, "a COC" several of them a minute apart, "a C/30s" one that began 30 s ago.
+// "+30s" moves the clock and ticks. "quiet a why" and "loud a" begin and end a silence. "| text" notes a text in the log.
+func (w *world) do(script string) {
+	w.t.Helper()
+	for _, line := range strings.Split(script, ";") {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 0:
+		case f[0] == "|":
+			w.log = append(w.log, strings.Join(f, " "))
+		case f[0][0] == '+':
+			d, err := time.ParseDuration(f[0][1:])
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			w.now = w.now.Add(d)
+			w.m.tick(w.now)
+		case f[0] == "quiet":
+			w.quiet[f[1]] = f[2]
+			w.m.tick(w.now)
+		case f[0] == "loud":
+			delete(w.quiet, f[1])
+			w.m.tick(w.now)
+		case f[0] == "restart":
+			w.restart()
+		case f[0] == "ack":
+			if !w.m.acknowledge(w.m.record(identity(f[1])).Alert, &alert.Acknowledgement{Author: "anna", At: w.now}, w.now) {
+				w.t.Errorf("%s: no such alert", line)
+			}
+		case f[0] == "remove":
+			w.decl = slices.DeleteFunc(w.decl, func(d Declaration) bool { return d.Identity.Scenario == f[1] })
+			w.m.declare(w.decl, true, w.now)
+		default:
+			letters, ago, _ := strings.Cut(f[1], "/")
+			before, _ := time.ParseDuration(ago)
+			for i := range letters {
+				if i > 0 {
+					w.now = w.now.Add(time.Minute)
+				}
+				r := w.of(f[0], letters[i], before)
+				if own := w.m.suspect(r, w.now); own != nil {
+					r.Lack, r.Reason, r.Blame = own, result.ReasonLack, result.BlameMonitor
+					w.log = append(w.log, f[0]+" lacks "+own.Kind)
+				}
+				w.m.observe(r, w.now)
+				w.collect()
+			}
+		}
+		w.collect()
+	}
+}
+
+func TestMachine(t *testing.T) {
+	for _, test := range []struct{ name, declared, script, want string }{
+		{"a failure is hard at once without retries", "a", "a OCCO", "a failures hard CRITICAL; a failures resolved OK"},
+		{"soft until the retries are used up", "a retries=2", "a OCC; | soft; a C; | hard; a C; a O", "a failures soft CRITICAL; | soft; a failures hard CRITICAL; | hard; a failures resolved OK"},
+		{"a soft failure that ends", "a retries=2", "a OCO", "a failures soft CRITICAL; a failures resolved OK"},
+		{"a hard failure that gets worse and better", "a", "a WCWUO", "a failures hard WARNING; a failures hard CRITICAL; a failures hard WARNING; a failures hard UNKNOWN; a failures resolved OK"},
+		{"a lack changes nothing", "a retries=1", "a OCL; | lack; a C; a LL; a O", "a failures soft CRITICAL; | lack; a failures hard CRITICAL; a failures resolved OK"},
+		{"stale is UNKNOWN", "a retries=1", "a OSSO", "a failures soft UNKNOWN; a failures hard UNKNOWN; a failures resolved OK"},
+
+		{"3 of 5", "a alert=3of5 flapping=off", "a OCOC; | two; a C; | three; a O; | still three; a O; | two", "a failures soft CRITICAL; a failures resolved OK; a failures soft CRITICAL; | two; a failures hard CRITICAL; | three; | still three; a failures resolved OK; | two"},
+		{"3 of 5 is not resolved by a failure", "a alert=3of5 flapping=off", "a CCC; | hard; a OOO; | resolved", "a failures soft CRITICAL; a failures hard CRITICAL; | hard; a failures resolved OK; | resolved"},
+		{"3 of 5 does not count lacks", "a alert=3of5 flapping=off", "a CLCLC", "a failures soft CRITICAL; a failures hard CRITICAL"},
+
+		{"a silence withholds, and its end tells what is true", "a", "quiet a s; a C; | quiet; +1h; loud a; | loud; a O", "| quiet; a failures hard CRITICAL; | loud; a failures resolved OK"},
+		{"what resolved during a silence is not told", "a", "quiet a s; a CO; loud a; +1h", ""},
+		{"the recovery of what was told before is told after the silence", "a", "a C; quiet a s; a O; | quiet; loud a", "a failures hard CRITICAL; | quiet; a failures resolved OK"},
+		{"two outages over the end of a silence", "a", "a C; quiet a s; a OC; | quiet; loud a; a O", "a failures hard CRITICAL; | quiet; a failures resolved OK; a failures hard CRITICAL; a failures resolved OK"},
+		{"a silence and a restart", "a", "a C; quiet a s; a OC; restart; loud a; a O", "a failures hard CRITICAL; a failures resolved OK; a failures hard CRITICAL; a failures resolved OK"},
+		{"other scenarios are loud", "a; b", "quiet a s; a C; b C", "b failures hard CRITICAL"},
+
+		{"a restart tells nothing again", "a", "a C; restart; +1h; a C; restart; a O; restart; a O", "a failures hard CRITICAL; a failures resolved OK"},
+		{"a restart keeps the attempt", "a retries=2", "a CC; restart; a C", "a failures soft CRITICAL; a failures hard CRITICAL"},
+		{"a restart keeps the runs of 3 of 5", "a alert=3of5 flapping=off", "a CCO; restart; a C", "a failures soft CRITICAL; a failures resolved OK; a failures hard CRITICAL"},
+		{"a restart keeps the runs that were OK", "a alert=3of5 flapping=off", "a CCOOO; restart; a C", "a failures soft CRITICAL; a failures resolved OK; a failures soft CRITICAL"},
+
+		{"an acknowledgement is told and kept", "a", "a C; ack a; restart; a C; a O; a C", "a failures hard CRITICAL; a failures hard CRITICAL by anna; a failures resolved OK by anna; a failures hard CRITICAL"},
+		{"an acknowledgement ends when it gets worse", "a", "a W; ack a; a WC", "a failures hard WARNING; a failures hard WARNING by anna; a failures hard CRITICAL"},
+		{"an acknowledgement stays when it gets better", "a", "a C; ack a; a W", "a failures hard CRITICAL; a failures hard CRITICAL by anna; a failures hard WARNING by anna"},
+
+		{"a removed scenario", "a; b", "a C; quiet a s; remove a; +1h; a O", "a failures hard CRITICAL; a failures resolved OK"},
+		{"a removed scenario of which nothing was told", "a; b", "quiet a s; a C; remove a; loud a", ""},
+
+		{"the failure of a needed scenario explains ours", "a needs=b; b", "b C; a C; | explained; b C; a C; b C", "b failures hard CRITICAL; | explained"},
+		{"a needed scenario that is OK is asked", "a needs=b; b", "b O; +1m; a C; | waits; +1s; b O", "run b; | waits; a failures hard CRITICAL"},
+		{"a needed scenario that fails when it is asked", "a needs=b; b", "b O; +1m; a C; +1s; b C; | explained; +1m; b O; | ends; +1s; a O", "run b; b failures hard CRITICAL; | explained; b failures resolved OK; run a; | ends"},
+		{"ours fails on after the needed one recovered", "a needs=b; b", "b O; +1m; a C; +1s; b C; +1m; b O; +1s; a C; | asks again; +1s; b O", "run b; b failures hard CRITICAL; b failures resolved OK; run a; run b; | asks again; a failures hard CRITICAL"},
+		{"a needed scenario that does not answer is not waited for long", "a needs=b; b", "b O; +1m; a C; | waits; +29s; | waits; +1s", "run b; | waits; run b; | waits; a failures hard CRITICAL"},
+		{"WARNING does not explain CRITICAL", "a needs=b; b", "b W; +1s; a C; b W", "b failures hard WARNING; run b; a failures hard CRITICAL"},
+		{"UNKNOWN explains nothing", "a needs=b; b", "b U; +1s; a C; +1s; b U", "b failures hard UNKNOWN; run b; a failures hard CRITICAL"},
+		{"a chain", "a needs=b; b needs=c; c", "c C; b C; a C", "c failures hard CRITICAL"},
+		{"explained over a restart", "a needs=b; b", "b C; a C; restart; b C; a C; +1m; b O; +1s; a C; +1s; b O", "b failures hard CRITICAL; b failures resolved OK; run a; run b; a failures hard CRITICAL"},
+		{"the recovery of ours is told although the needed one fails", "a needs=b; b", "a C; +1s; b O; +1s; b C; a O", "run b; a failures hard CRITICAL; b failures hard CRITICAL; a failures resolved OK"},
+
+		{"one host that fails is not the uplink", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; | waits; +15s; | told; a T; b O; a O", "| waits; a failures hard CRITICAL; | told; a failures resolved OK"},
+		{"another host that answers ends the suspicion", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b O; | told", "a failures hard CRITICAL; | told"},
+		{"an answer that began before proves nothing", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; b O/1s; | waits; +1s; b O; | told", "| waits; a failures hard CRITICAL; | told"},
+		{"a host that answered since the failure began", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; b O; a T/30s; | told", "a failures hard CRITICAL; | told"},
+		{"three hosts are the uplink", "a host=a; b host=b; c host=c; d host=d", "a O; b O; c O; d O; +1m; a T; +1s; b T; +1s; c T; d T; +1h; a T; | ends; d O; +1s; a T; b O; c O; +1s; a O",
+			"c lacks uplink; d lacks uplink; a lacks uplink; | ends; run a; run b; a failures hard CRITICAL; a failures resolved OK"},
+		{"an answer that is no good is an answer, too", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b C; | told", "a failures hard CRITICAL; b failures hard CRITICAL; | told"},
+		{"hosts of this machine say nothing", "a host=127.0.0.1; b host=localhost; c host=[::1]", "a O; b O; c O; +1m; a T; b T; c T", "a failures hard CRITICAL; b failures hard CRITICAL; c failures hard CRITICAL"},
+		{"two hosts are too few", "a host=a; b host=b", "a O; b O; +1m; a T; b T", "a failures hard CRITICAL; b failures hard CRITICAL"},
+
+		{"flapping is one alert, and its end tells the state", "a", "a OCOCOCOCOCOCO; | flaps; a OCOCOC; | quiet; a CCCCCCCCCCCCCCCCC; | ends",
+			"a failures hard CRITICAL; a failures resolved OK; a failures hard CRITICAL; a failures resolved OK; a failures hard CRITICAL; " +
+				"a flapping hard CRITICAL; | flaps; | quiet; a failures resolved OK; a flapping resolved OK; a failures hard CRITICAL; | ends"},
+		{"no flapping", "a flapping=off", "a OCOCOCOCOCOC", "a failures hard CRITICAL; a failures resolved OK; a failures hard CRITICAL; a failures resolved OK; a failures hard CRITICAL; a failures resolved OK; a failures hard CRITICAL; a failures resolved OK; a failures hard CRITICAL; a failures resolved OK; a failures hard CRITICAL"},
+		{"flapping over a restart", "a", "quiet a s; a OCOCOCOCOCOC; restart; loud a; restart; a C", "a flapping hard CRITICAL"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, strings.Split(test.declared, ";")...)
+			w.do(test.script)
+			if got := strings.Join(w.log, "; "); got != test.want {
+				t.Errorf("%s\ngot  %s\nwant %s", test.script, got, test.want)
+			}
+		})
+	}
+}
