@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/database"
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
@@ -59,7 +60,7 @@ type Listed struct {
 
 // Store keeps silences over restarts. A Book calls it from one goroutine at a time.
 type Store interface {
-	Load(context.Context) ([]Silence, error)
+	Load(context.Context) ([]Silence, error) // those that can be read, also with an error
 	Put(context.Context, ...Silence) error
 	Delete(ctx context.Context, ids ...string) error
 }
@@ -95,8 +96,8 @@ var ErrEnded = errors.New("the silence has already ended")
 // ErrFull is the error of adding a silence to a full Book.
 var ErrFull = fmt.Errorf("there are already %d silences that are active or pending, the limit: end some, or select scenarios with an asterisk or a tag expression", currentMost)
 
-// Open returns the Book of a store; nil keeps silences in memory only. An error says that the store could not be read; the
-// Book then begins without silences, and can be used.
+// Open returns the Book of a store; nil keeps silences in memory only. An error says which silences could not be read; the Book
+// begins with the others, and can be used.
 func Open(ctx context.Context, store Store, log *slog.Logger) (*Book, error) {
 	b := &Book{store: store, log: log, kept: make(map[string]*entry), unsaved: make(map[string]bool)}
 	if log == nil {
@@ -109,12 +110,12 @@ func Open(ctx context.Context, store Store, log *slog.Logger) (*Book, error) {
 	}
 	silences, err := store.Load(ctx)
 	if err != nil {
-		return b, fmt.Errorf("read the silences: %w", err)
+		err = fmt.Errorf("read the silences: %w", err)
 	}
 	for _, s := range silences {
-		m, err := s.Matchers.compile()
-		if err != nil { // of a version with other rules
-			b.log.Error("a kept silence cannot be used: make it again", "silence", s.ID, "author", s.Author, "reason", s.Reason, "error", err)
+		m, invalid := s.Matchers.compile()
+		if invalid != nil { // of a version with other rules
+			b.log.Error("a kept silence cannot be used: make it again", "silence", s.ID, "author", s.Author, "reason", s.Reason, "error", invalid)
 			continue
 		}
 		b.kept[s.ID] = &entry{s, m}
@@ -122,7 +123,7 @@ func Open(ctx context.Context, store Store, log *slog.Logger) (*Book, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.arrange(ctx, time.Now())
-	return b, nil
+	return b, err
 }
 
 // Add adds a silence. known are the scenarios that are loaded. The error is a FieldError or ErrFull. A silence that could not
@@ -142,7 +143,7 @@ func (b *Book) Add(ctx context.Context, r Request, known []Subject) (*Added, err
 	}
 	added := &Added{Warnings: warnings}
 	for i := range known {
-		if m.match(&known[i].Identity, known[i].Tags) {
+		if m.match(&subject{id: &known[i].Identity, tags: known[i].Tags}) {
 			added.Scenarios++
 		}
 	}
@@ -184,10 +185,7 @@ func (b *Book) End(ctx context.Context, id, by string) (*Added, error) {
 		return nil, ErrEnded
 	}
 	ended := &entry{e.Silence, e.matcher}
-	ended.End, ended.EndedBy = now, by
-	if now.Before(e.Start) {
-		ended.End = e.Start // it never began
-	}
+	ended.EndedAt, ended.EndedBy = now.UTC().Truncate(time.Millisecond), by
 	b.kept[id] = ended
 	done := &Added{Listed: Listed{ended.Silence, Ended}}
 	if err := b.save(ctx, id); err != nil {
@@ -230,7 +228,7 @@ func (b *Book) List() []Listed {
 		case Pending:
 			return cmp.Or(x.Start.Compare(y.Start), cmp.Compare(x.ID, y.ID))
 		default:
-			return cmp.Or(y.End.Compare(x.End), cmp.Compare(x.ID, y.ID))
+			return cmp.Or(y.over().Compare(x.over()), cmp.Compare(x.ID, y.ID))
 		}
 	})
 	return all
@@ -240,14 +238,15 @@ func (b *Book) List() []Listed {
 // "maintenance window backups"), and until when at least. tags are those of the scenario as written ("@mail"). If several
 // silences and windows hold, it returns the one that ends last; another may follow it, so ask again then.
 func (b *Book) Quiet(id result.Identity, tags []string, now time.Time) (why string, until time.Time, quiet bool) {
+	s := &subject{id: &id, tags: tags}
 	for _, e := range *b.current.Load() {
-		if e.State(now) == Active && e.matcher.match(&id, tags) {
+		if e.State(now) == Active && e.matcher.match(s) {
 			why, until, quiet = "silence "+e.ID+" of "+e.Author+": "+e.Reason, e.End, true
 			break // the others end before
 		}
 	}
 	for _, w := range *b.windows.Load() {
-		if _, end, in := w.at(now); in && end.After(until) && w.matcher.match(&id, tags) {
+		if _, end, in := w.at(now); in && end.After(until) && w.matcher.match(s) {
 			why, until, quiet = "maintenance window "+w.Name, end, true
 		}
 	}
@@ -320,10 +319,10 @@ func (b *Book) arrange(ctx context.Context, now time.Time) {
 	}
 	slices.SortFunc(rest, func(x, y *entry) int { return cmp.Or(y.End.Compare(x.End), cmp.Compare(x.ID, y.ID)) })
 	b.current.Store(&rest)
-	slices.SortFunc(ended, func(x, y *entry) int { return cmp.Or(y.End.Compare(x.End), cmp.Compare(x.ID, y.ID)) })
+	slices.SortFunc(ended, func(x, y *entry) int { return cmp.Or(y.over().Compare(x.over()), cmp.Compare(x.ID, y.ID)) })
 	var old []string
 	for i, e := range ended {
-		if i >= endedMost || now.Sub(e.End) > endedKept {
+		if i >= endedMost || now.Sub(e.over()) > endedKept {
 			old = append(old, e.ID)
 			delete(b.kept, e.ID)
 			delete(b.unsaved, e.ID)
@@ -334,6 +333,7 @@ func (b *Book) arrange(ctx context.Context, now time.Time) {
 	}
 	if len(old) > 0 {
 		if err := b.store.Delete(ctx, old...); err != nil {
+			b.emptied(err)
 			b.log.Warn("silences that ended long ago could not be deleted; this is tried again at the next start", "error", err)
 		}
 	}
@@ -354,12 +354,32 @@ func (b *Book) save(ctx context.Context, ids ...string) error {
 	for id := range b.unsaved {
 		all = append(all, b.kept[id].Silence)
 	}
-	if err := b.store.Put(ctx, all...); err != nil {
+	err := b.store.Put(ctx, all...)
+	if b.emptied(err) {
+		all = all[:0]
+		for id := range b.unsaved {
+			all = append(all, b.kept[id].Silence)
+		}
+		err = b.store.Put(ctx, all...)
+	}
+	if err != nil {
 		b.log.Error("silences could not be stored: they are as they were before after a restart", "silences", len(all), "error", err)
 		return err
 	}
 	clear(b.unsaved)
 	return nil
+}
+
+// emptied reports whether the store has begun a new file because of a damaged one. Then everything has to be stored again.
+func (b *Book) emptied(err error) bool {
+	var damaged *database.DamagedError
+	if !errors.As(err, &damaged) {
+		return false
+	}
+	for id := range b.kept {
+		b.unsaved[id] = true
+	}
+	return true
 }
 
 // newID returns an id that is short enough to be typed.

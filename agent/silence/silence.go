@@ -1,5 +1,5 @@
 // Package silence decides when alerts are not told: while a person has silenced a scenario (Silence), and during the
-// maintenance windows of the configuration (Window). It has the acknowledgement of an alert, too.
+// maintenance windows of the configuration (Window).
 //
 // A silence and a window only withhold alerts. The scenarios run as always, and their states and metrics show what they
 // are. The package knows no alerts: whoever tells them asks Book.Quiet.
@@ -8,6 +8,7 @@ package silence
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -27,6 +28,7 @@ type Silence struct {
 	End      time.Time `json:"end"` // the first moment that it does not cover
 	Created  time.Time `json:"created"`
 	EndedBy  string    `json:"ended_by,omitempty"` // who has ended it before its time
+	EndedAt  time.Time `json:"ended_at,omitzero"`  // when
 	Matchers Matchers  `json:"matchers"`
 }
 
@@ -50,6 +52,14 @@ func (s *Silence) State(now time.Time) State {
 	default:
 		return Active
 	}
+}
+
+// over returns when the silence ends or ended.
+func (s *Silence) over() time.Time {
+	if s.EndedBy != "" {
+		return s.EndedAt
+	}
+	return s.End
 }
 
 // Matchers select scenarios. A scenario is selected if each matcher that is set has a value that fits it. In a value, an
@@ -115,7 +125,7 @@ func (m Matchers) compile() (*matcher, error) {
 		}
 		tags, err := features.TagExpression(m.Tags)
 		if err != nil {
-			return nil, &FieldError{"tags", err.Error()}
+			return nil, &FieldError{"tags", "has a mistake: " + err.Error()}
 		}
 		c.tags = tags
 	}
@@ -138,12 +148,31 @@ func (m *Matchers) fields() [6]field {
 	return [...]field{{"name", m.Name}, {"feature", m.Feature}, {"owner", m.Owner}, {"severity", m.Severity}, {"location", m.Location}, {"file", m.File}}
 }
 
-// match reports whether a scenario with these tags ("@mail", "@owner:web") is selected.
-func (m *matcher) match(id *result.Identity, tags []string) bool {
+// subject is a scenario that is compared with many matchers.
+type subject struct {
+	id    *result.Identity
+	tags  []string // "@mail", "@owner:web"
+	names []string // under which it is known; made on first use
+}
+
+// named reports whether one of the names of the scenario fits.
+func (s *subject) named(values Values) bool {
+	if s.names == nil {
+		s.names = append(s.names, s.id.Scenario, s.id.String())
+		if s.id.Example != "" {
+			s.names = append(s.names, s.id.Scenario+" ("+s.id.Example+")")
+		}
+	}
+	return slices.ContainsFunc(s.names, func(name string) bool { return fits(values, name) })
+}
+
+// match reports whether a scenario is selected.
+func (m *matcher) match(s *subject) bool {
+	id := s.id
 	switch {
 	case m.All:
 		return true
-	case len(m.Name) > 0 && !fits(m.Name, id.Scenario) && !fits(m.Name, id.String()) && (id.Example == "" || !fits(m.Name, id.Scenario+" ("+id.Example+")")),
+	case len(m.Name) > 0 && !s.named(m.Name),
 		len(m.Feature) > 0 && !fits(m.Feature, id.Feature),
 		len(m.Owner) > 0 && !fits(m.Owner, id.Owner),
 		len(m.Severity) > 0 && !fits(m.Severity, id.Severity),
@@ -151,7 +180,7 @@ func (m *matcher) match(id *result.Identity, tags []string) bool {
 		len(m.File) > 0 && !fitsPath(m.File, id.File):
 		return false
 	}
-	return m.tags == nil || m.tags(tags)
+	return m.tags == nil || m.tags(s.tags)
 }
 
 func fits(values Values, text string) bool {
@@ -235,21 +264,13 @@ func (e *FieldError) Error() string {
 	return e.Field + " " + e.Problem
 }
 
-// Acknowledgement says that somebody has seen an alert and takes care of it. It lasts until the alert is resolved.
-type Acknowledgement struct {
-	Author  string    `json:"author"`
-	Login   string    `json:"login,omitempty"` // as in Silence
-	Comment string    `json:"comment"`
-	At      time.Time `json:"at"`
-}
-
-// Check returns a FieldError if the author or the comment is missing or cannot be shown.
-func (a *Acknowledgement) Check() error {
-	if problem := badText(a.Author, authorMost); problem != "" {
-		return &FieldError{"author", problem + remedy(problem, `: say who acknowledges the alert`)}
+// CheckAcknowledgement returns a FieldError if the author or the comment of an acknowledgement is missing or cannot be shown.
+func CheckAcknowledgement(author, comment string) error {
+	if problem := badText(author, authorMost); problem != "" {
+		return &FieldError{"author", problem + remedy(problem, ": say who acknowledges the alert")}
 	}
-	if problem := badText(a.Comment, reasonMost); problem != "" {
-		return &FieldError{"comment", problem + remedy(problem, `: say what is done about the alert`)}
+	if problem := badText(comment, reasonMost); problem != "" {
+		return &FieldError{"comment", problem + remedy(problem, ": say what is done about the alert")}
 	}
 	return nil
 }
