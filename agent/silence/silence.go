@@ -87,6 +87,15 @@ func (v *Values) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*[]string)(v))
 }
 
+// UnmarshalYAML reads a text or a list of texts.
+func (v *Values) UnmarshalYAML(unmarshal func(any) error) error {
+	if single := ""; unmarshal(&single) == nil {
+		*v = Values{single}
+		return nil
+	}
+	return unmarshal((*[]string)(v))
+}
+
 // The bounds of what a person may write.
 const (
 	authorMost = 100  // characters
