@@ -17,6 +17,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 	Target   *steps.Target
 	Secrets  steps.Secrets
 	Evidence evidence.Limits // for the evidence of failed runs
+
+	Maintenance []*silence.Window // when alerts are not told
 
 	exporters map[string]ast.Node
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/vault"
 )
 
@@ -24,6 +25,8 @@ type file struct {
 	ConnectTo map[string]string        `yaml:"connect_to"`
 	Evidence  evidenceSection          `yaml:"evidence"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
+
+	Maintenance []silence.WindowSpec `yaml:"maintenance"`
 }
 
 type defaults struct {

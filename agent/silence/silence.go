@@ -1,5 +1,5 @@
 // Package silence decides when alerts are not told: while a person has silenced a scenario (Silence), and during the
-// maintenance windows of the configuration (Window).
+// maintenance windows of the configuration (Window). It checks acknowledgements, too.
 //
 // A silence and a window only withhold alerts. The scenarios run as always, and their states and metrics show what they
 // are. The package knows no alerts: whoever tells them asks Book.Quiet.
@@ -273,12 +273,19 @@ func (e *FieldError) Error() string {
 	return e.Field + " " + e.Problem
 }
 
-// CheckAcknowledgement returns a FieldError if the author or the comment of an acknowledgement is missing or cannot be shown.
-func CheckAcknowledgement(author, comment string) error {
-	if problem := badText(author, authorMost); problem != "" {
+// Acknowledgement says that somebody has seen an alert and takes care of it.
+type Acknowledgement struct {
+	Author  string    `json:"author"`
+	Comment string    `json:"comment"`
+	At      time.Time `json:"at"`
+}
+
+// Check returns a FieldError if the author or the comment is missing or cannot be shown.
+func (a *Acknowledgement) Check() error {
+	if problem := badText(a.Author, authorMost); problem != "" {
 		return &FieldError{"author", problem + remedy(problem, ": say who acknowledges the alert")}
 	}
-	if problem := badText(comment, reasonMost); problem != "" {
+	if problem := badText(a.Comment, reasonMost); problem != "" {
 		return &FieldError{"comment", problem + remedy(problem, ": say what is done about the alert")}
 	}
 	return nil

@@ -92,7 +92,7 @@ func TestBadMatchers(t *testing.T) {
 	}
 }
 
-func TestCheckAcknowledgement(t *testing.T) {
+func TestAcknowledgement(t *testing.T) {
 	for _, test := range [][3]string{
 		{"alice", "the relay is being replaced", ""},
 		{"", "x", "author is empty: say who acknowledges the alert"},
@@ -101,7 +101,7 @@ func TestCheckAcknowledgement(t *testing.T) {
 		{"alice", strings.Repeat("x", 1001), "comment has 1001 characters, more than 1000: shorten it"},
 	} {
 		got := ""
-		if err := CheckAcknowledgement(test[0], test[1]); err != nil {
+		if err := (&Acknowledgement{Author: test[0], Comment: test[1]}).Check(); err != nil {
 			got = err.Error()
 		}
 		if got != test[2] {

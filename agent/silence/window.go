@@ -16,6 +16,7 @@ import (
 type Window struct {
 	Name     string
 	Matchers Matchers
+	Line     int // in the configuration; for messages
 
 	matcher *matcher
 	rules   []rule

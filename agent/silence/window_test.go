@@ -322,6 +322,10 @@ func FuzzWindow(f *testing.F) {
 	f.Add("", "", "", "", "", "", "Pacific/Apia", "2026-12-24 22:00", "2026-12-25", int64(1800000000))
 	f.Add("23:59", "00:00", "", "31", "11:2", "1970:9999", "Africa/Casablanca", "", "", int64(-1))
 	f.Fuzz(func(t *testing.T, start, end, weekdays, days, months, years, location, from, until string, unix int64) {
+		timer := time.AfterFunc(2*time.Second, func() {
+			panic(fmt.Sprintf("%q %q %q %q %q %q %q %q %q %d", start, end, weekdays, days, months, years, location, from, until, unix))
+		})
+		defer timer.Stop()
 		list := func(text string) Values {
 			if text == "" {
 				return nil
