@@ -15,6 +15,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/state"
+	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/steps"
 )
@@ -97,6 +98,12 @@ func build(d *document) (*Config, error) {
 		}
 	}
 	c.References = f.Uplink.References
+	c.Maintenance = silence.NewWindows(f.Maintenance, time.Now(), func(setting, format string, args ...any) {
+		env.Refuse("maintenance"+setting, format, args...)
+	})
+	for i, w := range c.Maintenance {
+		w.Line = lineOf(d.source, fmt.Sprintf("maintenance[%d].name", i))
+	}
 	env.Validate(d.blocks)
 	c.Target.Hosts = make(map[string]*steps.Host, len(d.hosts))
 	for name, h := range d.hosts {

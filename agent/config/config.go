@@ -18,6 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/state"
+	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -42,6 +43,8 @@ type Config struct {
 
 	Flapping   state.Thresholds
 	References []string // "host:port", asked whether the network of this machine works
+
+	Maintenance []*silence.Window // when alerts are not told
 
 	exporters map[string]ast.Node
 }

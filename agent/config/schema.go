@@ -3,6 +3,7 @@ package config
 import (
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/vault"
 )
 
@@ -26,6 +27,8 @@ type file struct {
 	Flapping  flappingSection          `yaml:"flapping"`
 	Uplink    uplinkSection            `yaml:"uplink"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
+
+	Maintenance []silence.WindowSpec `yaml:"maintenance"`
 }
 
 type defaults struct {

@@ -1,0 +1,14 @@
+package silence
+
+import (
+	"context"
+	"database/sql"
+)
+
+// damage stores a silence that cannot be read.
+func (s fileStore) damage(ctx context.Context, id string) error {
+	return s.db.Write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO silences (id, silence) VALUES (?, '{')", id)
+		return err
+	})
+}

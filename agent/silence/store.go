@@ -1,0 +1,86 @@
+package silence
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/stepwatch/stepwatch/agent/database"
+)
+
+// File is the name of the file of silences in the state directory.
+const File = "silences.db"
+
+// tables creates the tables and brings older ones up to date (database.Options.Migrations). A silence is kept as the JSON of
+// Silence: nobody asks the file for a part of one.
+var tables = []string{"CREATE TABLE silences (id TEXT PRIMARY KEY, silence TEXT NOT NULL) STRICT, WITHOUT ROWID"}
+
+// fileStore is a Store in a file of its own.
+type fileStore struct{ db *database.DB }
+
+// NewStore returns a Store in the state directory, and a function that closes it. Its errors are those of database.Open.
+func NewStore(ctx context.Context, stateDir string, log *slog.Logger) (Store, func() error, error) {
+	db, err := database.Open(ctx, database.Options{Dir: stateDir, Name: File, Migrations: tables, Durable: true, Log: log})
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the silences: %w", err)
+	}
+	return fileStore{db}, db.Close, nil
+}
+
+// Load returns the silences in the file that can be read, and an error for the others.
+func (s fileStore) Load(ctx context.Context) (all []Silence, err error) {
+	var unread []error
+	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		all, unread = nil, nil
+		rows, err := tx.QueryContext(ctx, "SELECT id, silence FROM silences")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // its error is also that of rows.Err
+		for rows.Next() {
+			var id, text string
+			if err := rows.Scan(&id, &text); err != nil {
+				return err
+			}
+			var kept Silence
+			if err := json.Unmarshal([]byte(text), &kept); err != nil {
+				unread = append(unread, fmt.Errorf("read the silence %s: %w", id, err))
+				continue
+			}
+			all = append(all, kept)
+		}
+		return rows.Err()
+	})
+	return all, errors.Join(append(unread, err)...)
+}
+
+// Put stores silences, in the place of those with the same ids.
+func (s fileStore) Put(ctx context.Context, silences ...Silence) error {
+	return s.db.Write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for _, kept := range silences {
+			text, err := json.Marshal(kept)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO silences (id, silence) VALUES (?, ?)", kept.ID, string(text)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Delete removes silences.
+func (s fileStore) Delete(ctx context.Context, ids ...string) error {
+	return s.db.Write(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM silences WHERE id = ?", id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
