@@ -113,7 +113,7 @@ func mayStartProgram(b *steps.Bound) bool {
 }
 
 // asksForOne reports whether the arguments ask for one scenario: by its line, or by that of a row of its examples. A file
-// with one scenario asks for all that it has, today and tomorrow.
+// with one scenario asks for all that it has, today and tomorrow, and so does a name (--name), which another scenario may get.
 func asksForOne(args []string, plans []*agent.Plan) bool {
 	if len(args) != 1 || len(plans) != 1 {
 		return false
