@@ -50,6 +50,8 @@ var importRules = []struct {
 	{"...", "github.com/prometheus/client_golang/...", []string{"exporters"}, "metrics are an exporter's business"},
 	{"...", "github.com/prometheus/common/...", []string{"exporters", "steps/exposition"}, "steps read another exporter's page, and write none"},
 	{"...", "github.com/emersion/...", []string{"steps"}, "mail is the steps' business"},
+	{"...", "modernc.org/...", []string{"agent/database"}, "what SQLite needs to survive stays in one package"},
+	{"agent/database", module + "agent/...", nil, "a file of tables knows nothing of what is in them"},
 	{"...", "testing", []string{"exporters/exporterstest", "steps/stepstest/fixture"}, "tests are in _test.go files"},
 }
 
