@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/stepwatch/stepwatch/agent/latest"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 )
@@ -15,44 +15,6 @@ import (
 // nameFlag adds the flag that selects scenarios by name: result.Identity.Named says which a name means.
 func nameFlag(f *pflag.FlagSet) *[]string {
 	return f.StringArray("name", nil, `only scenarios of this name: "Scenario", "Feature: Scenario", or either with a row, "Scenario (port=25)"; may be repeated`)
-}
-
-// similarMax is how many similar names an error lists.
-const similarMax = 3
-
-// nobodyNamed returns the error for a name that none of the scenarios has. It lists those that may be meant.
-func nobodyNamed(name string, among []result.Identity) error {
-	var scenarios, whole []string
-	for _, id := range among {
-		scenarios = append(scenarios, id.Scenario)
-		whole = append(whole, result.Identity{Feature: id.Feature, Scenario: id.Scenario}.String())
-	}
-	similar := features.Similar(name, scenarios, similarMax)
-	if len(similar) == 0 {
-		similar = features.Similar(name, whole, similarMax)
-	}
-	switch {
-	case len(among) == 0:
-		return fmt.Errorf("no scenario is called %q: there is no scenario at all", name)
-	case len(similar) == 0:
-		slices.Sort(scenarios)
-		all := slices.Compact(scenarios)
-		if len(all) > similarMax {
-			return fmt.Errorf("no scenario is called %q, nor anything like it, among %s", name, counted(len(among), "scenario"))
-		}
-		return fmt.Errorf("no scenario is called %q: there are %s", name, quoted(all))
-	default:
-		return fmt.Errorf("no scenario is called %q: did you mean %s?", name, quoted(similar))
-	}
-}
-
-// quoted lists names.
-func quoted(names []string) string {
-	all := make([]string, len(names))
-	for i, name := range names {
-		all[i] = fmt.Sprintf("%q", name)
-	}
-	return strings.Join(all, ", ")
 }
 
 // identities returns the names of a scenario: that of its results, and as its author wrote it and its feature, if they had to
@@ -103,7 +65,7 @@ func selectNamed(loaded *features.Set, names []string, problems []features.Probl
 	var errs []error
 	for i, name := range names {
 		if !found[i] {
-			errs = append(errs, nobodyNamed(name, among))
+			errs = append(errs, latest.NobodyNamed(name, among))
 		}
 	}
 	if len(errs) > 0 && len(problems) > 0 {
