@@ -46,7 +46,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		return int(result.Unknown)
 	}
 	supervisor.Limit(max(*timeout, time.Millisecond))
-	if ask.options.URL != "" || ask.hard || ask.self {
+	if ask.wanted(f) {
 		if refused := ask.misuse(f); refused != "" {
 			fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - %s\n", refused)
 			return int(result.Unknown)

@@ -58,7 +58,7 @@ func (a *asking) check(ctx context.Context, t *terminal, load *loader, paths []s
 	if a.self {
 		return a.checkSelf(ctx, t, client)
 	}
-	wanted, err := a.wanted(load, paths)
+	wanted, err := a.selection(load, paths)
 	if err != nil {
 		return unknown(err)
 	}
@@ -83,9 +83,9 @@ type wanted struct {
 // idsMax is how many ids a query may have; more do not fit into the header of a request. Then everything is asked for.
 const idsMax = 200
 
-// wanted returns what to ask for. Without paths the agent selects by name and tags. With paths, the features are read here, and
+// selection returns what to ask for. Without paths the agent selects by name and tags. With paths, the features are read here, and
 // their scenarios are asked for by their names: the agent may have been started in another directory.
-func (a *asking) wanted(load *loader, paths []string) (*wanted, error) {
+func (a *asking) selection(load *loader, paths []string) (*wanted, error) {
 	w := &wanted{query: make(url.Values)}
 	if len(paths) == 0 {
 		if *load.tags != "" {
@@ -250,10 +250,23 @@ func either(a, b string) string {
 	return b
 }
 
+// agentFlagSet returns which of the flags about an agent is set, or "".
+func agentFlagSet(f *pflag.FlagSet) string {
+	for _, name := range []string{"agent", "hard", "self", "user", "password-file", "netrc", "ca", "cert", "key"} {
+		if f.Changed(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// wanted reports whether an agent is to be asked.
+func (a *asking) wanted(f *pflag.FlagSet) bool { return agentFlagSet(f) != "" }
+
 // misuse says which flags do not fit together, or "".
 func (a *asking) misuse(f *pflag.FlagSet) string {
 	if a.options.URL == "" {
-		return "--hard and --self are about a running agent: name it with --agent URL, such as " + apiclient.DefaultURL
+		return fmt.Sprintf("--%s is about a running agent: name it with --agent URL, such as %s", agentFlagSet(f), apiclient.DefaultURL)
 	}
 	for _, name := range []string{"compat", "evidence", "base", "strict"} {
 		if f.Changed(name) {

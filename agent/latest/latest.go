@@ -10,11 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// Results is a sink of the agent that keeps the last result of each scenario, without its evidence. The zero value is empty and
-// ready; any number of goroutines may use it.
+// Results keeps the last result of each scenario, without its evidence. It is an alert.Source that raises no alert. The zero
+// value is empty and ready; any number of goroutines may use it.
 type Results struct {
 	mu    sync.RWMutex
 	last  map[key]*result.Result
@@ -29,8 +30,8 @@ func keyOf(id *result.Identity) key { return key{id.Feature, id.Scenario, id.Exa
 // sweepLeast is with how many scenarios those that are gone are removed for the first time.
 const sweepLeast = 64
 
-// Export keeps a result.
-func (l *Results) Export(r *result.Result) {
+// Observe keeps a result.
+func (l *Results) Observe(r *result.Result) []alert.Alert {
 	if slices.ContainsFunc(r.Steps, hasEvidence) {
 		r = withoutEvidence(r)
 	}
@@ -47,6 +48,7 @@ func (l *Results) Export(r *result.Result) {
 		}
 	}
 	l.last[k] = r
+	return nil
 }
 
 // removeGone removes scenarios that a reload has removed: they have had no result for very long.
