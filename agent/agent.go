@@ -159,6 +159,12 @@ func (a *Agent) Stats() result.Stats {
 	return s
 }
 
+// Scenarios returns the states of the loaded scenarios. It may be called at any time, from any goroutine.
+func (a *Agent) Scenarios() []state.Scenario {
+	a.init()
+	return a.States.Snapshot()
+}
+
 // Run dispatches the plans until ctx ends. Then it starts no more runs and waits up to Grace for those in progress. It
 // stops the rest, drops their results, which prove nothing, and lets them clean up. It returns once every sink has taken
 // its queue, or Grace later. It must be called only once.

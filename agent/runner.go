@@ -123,7 +123,7 @@ func (r *Runner) once(ctx context.Context, p *Plan, o Occasion, done func(*resul
 	release, err := r.place(ctx, p)
 	started := time.Now()
 	res := &result.Result{Identity: p.Identity, Run: rand.Text(), Attempt: max(1, o.Attempt), Due: o.Due, Started: started,
-		Budget: p.Budget, Retries: p.Retries, Interval: o.Interval}
+		Budget: p.Budget, Retries: p.Retries, Interval: o.Interval, Timeout: p.Timeout}
 	if o.Due.IsZero() {
 		res.Due = started
 	} else {

@@ -151,6 +151,7 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 			s.closers = append(s.closers, closer)
 		}
 	}
+	answerResults(s.agent, mux)
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
 	}

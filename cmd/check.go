@@ -19,7 +19,7 @@ import (
 )
 
 func init() {
-	registerVerb(verb{name: "check", args: "PATH[:LINE]…", summary: "run scenarios once as a Nagios plugin", place: 30, run: checkVerb})
+	registerVerb(verb{name: "check", args: "PATH[:LINE]…", summary: "run scenarios once, or ask a running agent, as a Nagios plugin", place: 30, run: checkVerb})
 }
 
 // checkVerb is a Nagios plugin. It always prints one status line with perfdata and exits with 0 to 3. An error before a
@@ -32,6 +32,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	limit := f.Int("output-limit", exporters.NagiosOutputLimit, "bytes of the output, for what carries it to Nagios (NRPE before version 4: 1024, passive results: 7680)")
 	keep := f.String("evidence", "", "directory for the evidence of failures; its paths follow the status line (default: keep none)")
 	load.runFlags(f, true)
+	ask := agentCheckFlags(f)
 	load.compatFlag(f, "behave like cucumber-nagios: its status line, values and counts, its meaning of I should see, and its reading of quotes (see docs/migration.md)")
 	var said strings.Builder
 	if code, done := parse(&terminal{out: t.out, err: io.MultiWriter(t.err, &said)}, f, arguments, args, int(result.Unknown)); done {
@@ -45,6 +46,16 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 		return int(result.Unknown)
 	}
 	supervisor.Limit(max(*timeout, time.Millisecond))
+	if ask.wanted(f) {
+		if refused := ask.misuse(f); refused != "" {
+			fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - %s\n", refused)
+			return int(result.Unknown)
+		}
+		if supervisor.Alone() {
+			program.Forbid()
+		}
+		return ask.check(ctx, t, load, f.Args(), *timeout, *limit)
+	}
 	name := "STEPWATCH"
 	compat := *load.compat
 	if compat {
@@ -79,7 +90,7 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 	if compat {
 		code = exporters.CucumberNagios(t.out, results, time.Since(began))
 	} else {
-		code = exporters.Nagios(t.out, results, exporters.NagiosOptions{One: asksForOne(f.Args(), set.plans), Limit: *limit})
+		code = exporters.Nagios(t.out, results, exporters.NagiosOptions{One: asksForOne(f.Args(), set.identities()), Limit: *limit})
 	}
 	store := evidenceIn(*keep)
 	for _, r := range results {
@@ -93,6 +104,15 @@ func checkVerb(ctx context.Context, t *terminal, args []string) int {
 // quietAreas are the chapters of the catalogue whose sentences start no program, unless in a browser. Package program refuses
 // to start one for them.
 var quietAreas = []string{"amqp", "api", "database", "dns", "exporter", "tls", "web"}
+
+// identities returns the names of the scenarios.
+func (s *set) identities() []result.Identity {
+	all := make([]result.Identity, len(s.plans))
+	for i, plan := range s.plans {
+		all[i] = plan.Identity
+	}
+	return all
+}
 
 // startsNothing reports whether no plan starts a program: then nothing can be left that a supervisor would have to end.
 func (s *set) startsNothing() bool {
@@ -113,9 +133,9 @@ func mayStartProgram(b *steps.Bound) bool {
 }
 
 // asksForOne reports whether the arguments ask for one scenario: by its line, or by that of a row of its examples. A file
-// with one scenario asks for all that it has, today and tomorrow.
-func asksForOne(args []string, plans []*agent.Plan) bool {
-	if len(args) != 1 || len(plans) != 1 {
+// with one scenario asks for all that it has, today and tomorrow, and so does a name (--name), which another scenario may get.
+func asksForOne(args []string, scenarios []result.Identity) bool {
+	if len(args) != 1 || len(scenarios) != 1 {
 		return false
 	}
 	colon := strings.LastIndex(args[0], ":")
@@ -123,6 +143,6 @@ func asksForOne(args []string, plans []*agent.Plan) bool {
 	if colon < 0 || err != nil {
 		return false
 	}
-	id := plans[0].Identity
+	id := scenarios[0]
 	return line == id.Line || id.Example == "" && line > id.Line
 }

@@ -18,13 +18,14 @@ import (
 	"github.com/stepwatch/stepwatch/steps/httpwire"
 )
 
-// loader has the flags of all verbs that take feature files: --config and --tags.
+// loader has the flags of all verbs that take feature files: --config, --tags and --name.
 type loader struct {
 	config *string
 	tags   *string
-	compat *bool   // nil for verbs without this flag
-	strict *bool   // same
-	base   *string // same
+	names  *[]string // nil selects all
+	compat *bool     // nil for verbs without this flag
+	strict *bool     // same
+	base   *string   // same
 	glue   []cucumber.Glue
 }
 
@@ -33,6 +34,7 @@ func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
 		glue:   t.glue,
 		config: f.StringP("config", "c", "", "the configuration (default: stepwatch.yml, if it exists)"),
 		tags:   f.StringP("tags", "t", "", `only scenarios with these tags: "@mail and not @slow"`),
+		names:  nameFlag(f),
 	}
 }
 
@@ -64,10 +66,15 @@ type set struct {
 	sentences []*features.Sentence // defined by the features
 	library   *steps.Library       // with sentences
 	partial   bool                 // the selection left scenarios out
+	manual    int                  // scenarios tagged @manual that were left out because nobody named them
 }
 
-// read loads everything that it can. It returns an error only if nothing can be checked: an invalid configuration, no paths.
-func (l *loader) read(paths []string) (*set, error) {
+// read loads everything that it can. It returns an error only if nothing can be checked: an invalid configuration, no paths, a
+// name that no scenario has.
+func (l *loader) read(paths []string) (*set, error) { return l.readFor(paths, false) }
+
+// readFor is read. If running is true, scenarios tagged @manual are left out unless they are named.
+func (l *loader) readFor(paths []string, running bool) (*set, error) {
 	c, err := config.Load(*l.config)
 	if err != nil {
 		return nil, err
@@ -93,6 +100,19 @@ func (l *loader) read(paths []string) (*set, error) {
 	if err != nil && !errors.As(err, &problems) {
 		return nil, err
 	}
+	var unread []features.Problem
+	if problems != nil {
+		unread = problems.Problems
+	}
+	if l.names != nil {
+		if err := selectNamed(loaded, *l.names, unread); err != nil {
+			return nil, err
+		}
+	}
+	manual := 0
+	if running {
+		manual = withoutManual(loaded)
+	}
 	if l.base != nil && *l.base != "" {
 		for _, f := range slices.Concat(loaded.Features, loaded.Broken) {
 			for _, scenario := range f.Scenarios {
@@ -104,6 +124,7 @@ func (l *loader) read(paths []string) (*set, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.manual = manual
 	if problems != nil {
 		s.refuse(loaded.Broken, problems.Problems)
 	}
@@ -142,7 +163,7 @@ const wholeFile = "(the whole file)"
 // plans loads features to run them. The plans of scenarios and files with mistakes report them, and the rest runs. It is an
 // error if nothing can run, and with --strict any mistake.
 func (l *loader) plans(paths []string) (*set, error) {
-	s, err := l.read(paths)
+	s, err := l.readFor(paths, true)
 	if err == nil {
 		err = l.runnable(s, paths)
 	}
@@ -199,6 +220,11 @@ func (s *set) runnable(paths []string) error {
 	switch {
 	case len(s.problems) > 0 && (len(s.plans) == 0 || slices.ContainsFunc(s.problems, func(p features.Problem) bool { return p.Path == "" })):
 		return &features.Error{Problems: s.problems}
+	case len(s.plans) == 0 && s.manual > 0:
+		if s.manual == 1 {
+			return errors.New("nothing to run: the scenario is tagged @manual, so it runs only when it is named: use --name \"Scenario\" or FILE:LINE")
+		}
+		return fmt.Errorf("nothing to run: all %d scenarios are tagged @manual, so they run only when they are named: use --name \"Scenario\" or FILE:LINE", s.manual)
 	case len(s.plans) == 0:
 		return fmt.Errorf("nothing to run: %s only defines sentences (@step): name a feature that uses them", strings.Join(paths, ", "))
 	}

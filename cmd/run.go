@@ -90,6 +90,9 @@ func (r *runOptions) run(ctx context.Context, t *terminal, set *set) int {
 		fmt.Fprintf(t.out, "\n%s", text)
 	}
 	p.summary()
+	if set.manual > 0 {
+		fmt.Fprintf(t.out, "%s tagged @manual left out: name what should run with --name or FILE:LINE.\n", counted(set.manual, "scenario"))
+	}
 	code := p.exitCode()
 	if code != exitPassed && !r.flags.Changed("evidence") { // a run that passed adds none
 		_ = p.evidence.Sweep(ctx, time.Now()) // the agent's log reports what it cannot remove

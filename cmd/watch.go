@@ -27,7 +27,7 @@ func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 		w := &watched{slices.Clip(known.files), slices.Clip(known.flat), slices.Clip(known.deep)}
 		w.follow(*r.load.config, r.flags.Args(), nil)
 		unread := w.look()
-		set, err := r.load.read(r.flags.Args())
+		set, err := r.load.readFor(r.flags.Args(), true)
 		if err == nil {
 			w = &watched{}
 			w.follow(*r.load.config, r.flags.Args(), set)

@@ -37,6 +37,9 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 	r.Steps[0].Measurements = append(r.Steps[0].Measurements, result.Measurement{
 		Name: "tls_certificate_not_after_timestamp_seconds", Value: 1, Labels: []result.Label{{Name: "host", Value: "mail.example.org"}}})
 	p.Export(r)
+	flaky := exporterstest.Passing()
+	flaky.Attempt, flaky.Retries, flaky.Timeout = 2, 1, flaky.Duration
+	p.Export(flaky)
 	p.Alert(alert.Alert{Rule: "failures", Identity: r.Identity, State: alert.Hard})
 	p.Alert(alert.Alert{Rule: "lack", State: alert.Hard, Lack: &result.Lack{Kind: "ports"}})
 	page := page(t, p, acceptText)
@@ -170,6 +173,28 @@ tests:
         eval_time: 35m
         exp_alerts: [exp_labels: {instance: a, feature: F, scenario: S}]
       - {alertname: RunsMissed, eval_time: 50m}
+  - name: retries hide failures of one scenario, and one failure of another
+    interval: 10m
+    input_series:
+      - {series: 'stepwatch_scenario_flakes_total{instance="a",feature="F",scenario="Flaky"}', values: '_x5 1+0x6 2+0x6 3+0x6 4+0x60'}
+      - {series: 'stepwatch_scenario_flakes_total{instance="a",feature="F",scenario="Once"}', values: '_x5 1+0x20 2+0x60'}
+    alert_rule_test:
+      - {alertname: RetriesHideFailures, eval_time: 2h}
+      - alertname: RetriesHideFailures
+        eval_time: 5h
+        exp_alerts: [exp_labels: {instance: a, feature: F, scenario: Flaky}]
+      - {alertname: RetriesHideFailures, eval_time: 11h}
+  - name: the runs of one scenario come near their deadline, and one run of another
+    interval: 1m
+    input_series:
+      - {series: 'stepwatch_scenario_deadline_ratio{instance="a",feature="F",scenario="Slow"}', values: '_x5 0.9+0x20 0.6+0x20'}
+      - {series: 'stepwatch_scenario_deadline_ratio{instance="a",feature="F",scenario="Once"}', values: '_x5 1 0.1+0x40'}
+    alert_rule_test:
+      - {alertname: RunsNearTheirDeadline, eval_time: 14m}
+      - alertname: RunsNearTheirDeadline
+        eval_time: 17m
+        exp_alerts: [exp_labels: {instance: a, feature: F, scenario: Slow}]
+      - {alertname: RunsNearTheirDeadline, eval_time: 30m}
   - name: a certificate ends soon
     interval: 1m
     input_series:

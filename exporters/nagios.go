@@ -25,6 +25,28 @@ type NagiosOptions struct {
 
 	// Limit is the size of the output in bytes; zero means NagiosOutputLimit.
 	Limit int
+
+	// Judge says what a result means now, for results that are not of this moment; nil means what the results say themselves.
+	Judge func(*result.Result) Judgement
+}
+
+// Judgement is what a result means at the time of the output.
+type Judgement struct {
+	State   result.State
+	Summary string // instead of that of the result; empty for that
+	Remark  string // follows the summary in brackets; empty for none
+
+	// NoNumbers says that no run belongs to this result, or none that is known, so that it has no performance data, and sums with
+	// it would be wrong.
+	NoNumbers bool
+}
+
+// judge returns what a result means.
+func (o *NagiosOptions) judge(r *result.Result) Judgement {
+	if o.Judge == nil {
+		return Judgement{State: r.State()}
+	}
+	return o.Judge(r)
 }
 
 // NagiosOutputLimit is the default size of the output in bytes. Nagios Core 4.4.6 stores 34 KB of performance data whole.
@@ -53,18 +75,22 @@ const (
 // The code is that of the worst result, in the order of the Monitoring Plugins: CRITICAL, WARNING, UNKNOWN, OK. No
 // result is UNKNOWN, and so is output that cannot be written, because Nagios would otherwise show OK.
 func Nagios(w io.Writer, results []*result.Result, o NagiosOptions) (exitCode int) {
-	state := worst(results)
+	state := o.worst(results)
 	limit := max(NagiosOutputLeast, cmp.Or(o.Limit, NagiosOutputLimit))
-	data, dataLeft := perfdata(results, o.One, limit-2*nagiosStatusMax)
-	status := statusLine(state, results)
+	data, dataLeft := o.perfdata(results, limit-2*nagiosStatusMax)
+	status := o.statusLine(state, results)
 	if state == result.OK && slices.ContainsFunc(results, func(r *result.Result) bool { return r.Cleanup != "" }) {
 		status += " (not everything was cleaned up)" // the long output says what; many lists show this line only
 	}
 	if dataLeft > 0 {
 		status += fmt.Sprintf(" (%d performance values left out)", dataLeft)
 	}
-	text := status + " | " + strings.Join(data, " ") + "\n"
-	text += longOutput(results, limit-len(text))
+	text := status
+	if len(data) > 0 {
+		text += " | " + strings.Join(data, " ")
+	}
+	text += "\n"
+	text += o.longOutput(results, limit-len(text))
 	if _, err := io.WriteString(w, text); err != nil {
 		return int(result.Unknown)
 	}
@@ -72,25 +98,25 @@ func Nagios(w io.Writer, results []*result.Result, o NagiosOptions) (exitCode in
 }
 
 // worst returns the worst state of results.
-func worst(results []*result.Result) result.State {
+func (o *NagiosOptions) worst(results []*result.Result) result.State {
 	if len(results) == 0 {
 		return result.Unknown
 	}
 	state := result.OK
 	for _, r := range results {
-		state = state.Worse(r.State())
+		state = state.Worse(o.judge(r).State)
 	}
 	return state
 }
 
 // statusLine returns the text before the performance data: what an operator reads on a phone at night.
-func statusLine(state result.State, results []*result.Result) string {
+func (o *NagiosOptions) statusLine(state result.State, results []*result.Result) string {
 	line := "STEPWATCH " + state.String() + " - "
 	switch {
 	case len(results) == 0:
 		return line + "no scenario ran"
 	case len(results) == 1:
-		return line + about("", results[0])
+		return line + o.about("", results[0])
 	case state == result.OK:
 		steps, took := 0, time.Duration(0)
 		for _, r := range results {
@@ -102,26 +128,26 @@ func statusLine(state result.State, results []*result.Result) string {
 	var first *result.Result
 	others := make(map[result.State]int)
 	for _, r := range results {
-		if first == nil && r.State() == state {
+		if is := o.judge(r).State; first == nil && is == state {
 			first = r
 		} else {
-			others[r.State()]++
+			others[is]++
 		}
 	}
 	if l := first.Lack; l != nil && state == result.Unknown {
-		return line + lacking(l, results)
+		return line + o.lacking(l, results)
 	}
-	return line + about(scenarioName(first.Identity)+": ", first) + " (other scenarios: " + counts(others) + ")"
+	return line + o.about(scenarioName(first.Identity)+": ", first) + " (other scenarios: " + counts(others) + ")"
 }
 
 // lacking returns the status line of scenarios that the same lack of the machine of stepwatch keeps from proving anything.
-func lacking(l *result.Lack, results []*result.Result) string {
+func (o *NagiosOptions) lacking(l *result.Lack, results []*result.Result) string {
 	met, others := 0, make(map[result.State]int)
 	for _, r := range results {
 		if r.Lack != nil && r.Lack.Kind == l.Kind {
 			met++
 		} else {
-			others[r.State()]++
+			others[o.judge(r).State]++
 		}
 	}
 	rest := ""
@@ -145,14 +171,18 @@ func counts(others map[result.State]int) string {
 
 // about returns the summary of a result, followed by reason and blame, which are never cut off. Of a summary that is too
 // long the middle is left out, because its end says what to do.
-func about(before string, r *result.Result) string {
-	summary := r.Summary()
+func (o *NagiosOptions) about(before string, r *result.Result) string {
+	judged := o.judge(r)
+	summary := either(judged.Summary, r.Summary())
 	if summary == "" {
 		summary = string(r.Status)
 	}
 	whose := shorten(plain(cause(r.Reason, r.Blame)), nagiosStatusMax/4)
 	if whose != "" {
 		whose = " " + whose
+	}
+	if judged.Remark != "" {
+		whose += " [" + shorten(plain(judged.Remark), nagiosStatusMax/2) + "]"
 	}
 	return shortenMiddle(plain(before+summary), nagiosStatusMax-len(whose)) + whose
 }
@@ -180,8 +210,8 @@ func scenarioName(id result.Identity) string {
 }
 
 // perfdata returns the fields of the performance data, and the number of those left out because they need more than room
-// bytes. one is NagiosOptions.One.
-func perfdata(results []*result.Result, one bool, room int) (fields []string, left int) {
+// bytes.
+func (o *NagiosOptions) perfdata(results []*result.Result, room int) (fields []string, left int) {
 	var passed, failed, nosteps int
 	var took time.Duration
 	for _, r := range results {
@@ -197,12 +227,14 @@ func perfdata(results []*result.Result, one bool, room int) (fields []string, le
 			}
 		}
 	}
-	fields = []string{
-		"passed=" + strconv.Itoa(passed),
-		"failed=" + strconv.Itoa(failed),
-		"nosteps=" + strconv.Itoa(nosteps),
-		"total=" + strconv.Itoa(passed+failed+nosteps),
-		"time=" + seconds(took, 6) + "s",
+	if !slices.ContainsFunc(results, func(r *result.Result) bool { return o.judge(r).NoNumbers }) {
+		fields = []string{
+			"passed=" + strconv.Itoa(passed),
+			"failed=" + strconv.Itoa(failed),
+			"nosteps=" + strconv.Itoa(nosteps),
+			"total=" + strconv.Itoa(passed+failed+nosteps),
+			"time=" + seconds(took, 6) + "s",
+		}
 	}
 	// The five names are taken: a step called "time" gets a number as a suffix, like any other second use.
 	used := map[string]bool{"passed": true, "failed": true, "nosteps": true, "total": true, "time": true}
@@ -211,7 +243,7 @@ func perfdata(results []*result.Result, one bool, room int) (fields []string, le
 		for _, s := range r.Steps {
 			// The label is also taken if the step did not run, so that the second step of a name keeps its number.
 			label := s.Label
-			if !one {
+			if !o.One {
 				label = r.Identity.Feature + "/" + scenarioName(r.Identity) + "/" + label
 			}
 			label = unused(perfLabel(label), used)
@@ -297,13 +329,18 @@ func threshold(limit time.Duration) string {
 
 // longOutput returns the text that Nagios shows on a service's own page: a line for each step. It contains no "|",
 // which would start performance data, and has at most room bytes.
-func longOutput(results []*result.Result, room int) string {
+func (o *NagiosOptions) longOutput(results []*result.Result, room int) string {
 	var lines []string
 	add := func(format string, args ...any) {
 		lines = append(lines, shorten(plain(fmt.Sprintf(format, args...)), nagiosLineMax)+"\n")
 	}
 	for _, r := range results {
-		add("%s %s: %s in %s:%d", r.State(), r.Identity.Feature, scenarioName(r.Identity), r.Identity.File, r.Identity.Line)
+		judged := o.judge(r)
+		remark := judged.Remark
+		if remark != "" {
+			remark = " [" + remark + "]"
+		}
+		add("%s %s: %s in %s:%d%s", judged.State, r.Identity.Feature, scenarioName(r.Identity), r.Identity.File, r.Identity.Line, remark)
 		explained := false
 		for _, s := range r.Steps {
 			took := "-"
@@ -338,6 +375,10 @@ func longOutput(results []*result.Result, room int) string {
 			}
 			add("%s %s %s %s in %s:%d%s%s", s.Status, took, s.Keyword, s.Text, r.Identity.File, s.Line, message, cause(reason, blame))
 			addInner(add, s.Steps)
+		}
+		if len(r.Steps) == 0 && judged.Summary != "" {
+			add("%s", judged.Summary)
+			explained = true
 		}
 		if !explained && r.Status != result.Passed && r.Error != "" {
 			add("%s: %s%s", r.Status, r.Error, cause(r.Reason, r.Blame))

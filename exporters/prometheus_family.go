@@ -37,7 +37,8 @@ type families struct {
 
 	stepLast, innerLast, phaseLast                                   *family
 	success, state, lastRun, failing, info, backoff                  *family
-	runs, failures, late, missed, alertFiring                        *family
+	attempts, deadline                                               *family
+	runs, failures, flakes, late, missed, alertFiring                *family
 	dropped, inProgress, waiting, workers, abandoned, mistakes, lack *family
 
 	all []*family // in alphabetical order
@@ -75,6 +76,9 @@ func newFamilies(buckets []time.Duration) families {
 	f.failures = counter("scenario_failures_total", "Number of runs that did not pass, by the first step that did not, the reason and the blame; absent for what never happened.")
 	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "Start time of the last run, in Unix time; absent before the first.")
 	f.backoff = gauge("scenario_backoff_seconds", "Time between the runs of a scenario whose target repeatedly did not answer in time; absent while its schedule holds.")
+	f.attempts = gauge("scenario_attempts", "Number of attempts up to the last run, which are the runs since the last one that was OK, with this one; absent while it is one.")
+	f.deadline = gauge("scenario_deadline_ratio", fmt.Sprintf("Time of the last run as a share of its deadline (@timeout): at 1 it is stopped; absent for scenarios of which no run needed more than %v of it.", deadlineShown))
+	f.flakes = counter("scenario_flakes_total", "Runs that were OK after failures that @retries hides, because they are too few for an alert; absent for scenarios without any.")
 	f.info = gauge("scenario_info", "Always 1; the labels describe a loaded scenario.")
 	f.late = counter("runs_late_total", fmt.Sprintf("Runs that began more than %s after they were due; absent for scenarios without any.", result.LateAfter))
 	f.missed = counter("runs_missed_total", "Due runs that never started, because the previous one was still in progress or waited for a place; absent for scenarios without any. Runs put off by stepwatch_scenario_backoff_seconds do not count.")

@@ -70,6 +70,8 @@ type scenarioSeries struct {
 
 	steps    []stepSeries // in the order of the scenario
 	runs     [len(statusLabels)]uint64
+	flakes   uint64
+	near     bool             // a run needed much of its deadline
 	failures []failureCounter // in the order of the page
 }
 
@@ -174,6 +176,10 @@ func short(d time.Duration) string {
 	}
 	return text
 }
+
+// deadlineShown is the share of its deadline from which on the time of a scenario's runs is shown: a series for each healthy
+// scenario would say nothing.
+const deadlineShown = 0.5
 
 // report is what a run reports, compared with what the scenario has reported so far. As long as both have the same series
 // in the same order, it changes only their values: a thousand runs a second then allocate nothing here.
@@ -298,6 +304,9 @@ func (s *scenarioSeries) reportCounters(r *report) {
 			r.add(s.p.families.runs, statusLabels[i], float64(s.runs[i]))
 		}
 	}
+	if s.flakes > 0 {
+		r.add(s.p.families.flakes, "", float64(s.flakes))
+	}
 	for i := range s.failures {
 		r.add(s.p.families.failures, s.failures[i].labels, float64(s.failures[i].count))
 	}
@@ -329,12 +338,24 @@ func (s *scenarioSeries) take(r *result.Result, now time.Time) {
 		failed.count++
 	}
 
+	if state == result.OK && r.Attempt > 1 && r.Attempt <= r.Retries+1 {
+		s.flakes++
+	}
 	to := s.report()
 	s.reportCounters(&to)
 	to.add(f.state, "", float64(state))
 	// "passed" alone is not enough: a run without steps proved nothing.
 	to.add(f.success, "", boolean(r.Status == result.Passed && state != result.Unknown))
 	to.add(f.lastRun, "", float64(r.Started.UnixMilli())/1000) // Prometheus' own times are no finer
+	if r.Attempt > 1 {
+		to.add(f.attempts, "", float64(r.Attempt))
+	}
+	if r.Timeout > 0 {
+		share := (r.Prepare + r.Duration).Seconds() / r.Timeout.Seconds()
+		if s.near = s.near || share > deadlineShown; s.near {
+			to.add(f.deadline, "", share)
+		}
+	}
 	if r.Backoff > 0 {
 		to.add(f.backoff, "", r.Backoff.Seconds())
 	}

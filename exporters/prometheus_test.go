@@ -783,3 +783,65 @@ func TestPrometheusAlertFiresWhileItIsHard(t *testing.T) {
 		}
 	}
 }
+
+// TestPrometheusShowsHiddenFailures holds that a failure which a retry hides stays visible, and that a scenario without one has
+// no series about it.
+func TestPrometheusShowsHiddenFailures(t *testing.T) {
+	p := plainPrometheus()
+	about := func() (attempts, flakes string) {
+		value := func(name string) string {
+			line := strings.TrimSpace(lines(t, p, name))
+			return line[strings.LastIndex(line, " ")+1:]
+		}
+		return value("stepwatch_scenario_attempts"), value("stepwatch_scenario_flakes_total")
+	}
+	for i, run := range []struct {
+		passed           bool
+		attempt          int
+		attempts, flakes string
+	}{
+		{true, 1, "", ""},
+		{false, 1, "", ""},
+		{true, 2, "2", "1"}, // hidden
+		{true, 1, "", "1"},
+		{false, 1, "", "1"}, {false, 2, "2", "1"}, {false, 3, "3", "1"}, // hard, and told
+		{true, 4, "4", "1"},
+		{true, 1, "", "1"},
+		{false, 1, "", "1"}, {false, 2, "2", "1"}, {true, 3, "3", "2"}, // hidden again
+	} {
+		r := exporterstest.Passing()
+		if !run.passed {
+			r.Status, r.Reason, r.Blame = result.Failed, result.ReasonUnexpected, result.BlameWeb
+			r.Steps[1].Status = result.Failed
+		}
+		r.Attempt, r.Retries = run.attempt, 2
+		p.Export(r)
+		if attempts, flakes := about(); attempts != run.attempts || flakes != run.flakes {
+			t.Errorf("after run %d: %q attempts and %q flakes, want %q and %q", i+1, attempts, flakes, run.attempts, run.flakes)
+		}
+	}
+}
+
+// TestPrometheusShowsTheShareOfTheDeadline holds that the share appears with the first run that needs much of its deadline, and
+// then stays.
+func TestPrometheusShowsTheShareOfTheDeadline(t *testing.T) {
+	p := plainPrometheus()
+	for _, run := range []struct {
+		took, prepared, timeout time.Duration
+		want                    string
+	}{
+		{time.Second, 0, 10 * time.Second, ""},
+		{5 * time.Second, 0, 10 * time.Second, ""},
+		{5 * time.Second, time.Second, 10 * time.Second, " 0.6\n"},
+		{time.Second, 0, 10 * time.Second, " 0.1\n"},
+		{time.Second, 0, 0, ""}, // nothing ran
+		{10 * time.Second, 0, 10 * time.Second, " 1\n"},
+	} {
+		r := exporterstest.Passing()
+		r.Duration, r.Prepare, r.Timeout = run.took, run.prepared, run.timeout
+		p.Export(r)
+		if got := lines(t, p, "stepwatch_scenario_deadline_ratio"); !strings.HasSuffix(got, run.want) || run.want == "" && got != "" {
+			t.Errorf("%s and %s of %s: %q, want %q", run.prepared, run.took, run.timeout, got, run.want)
+		}
+	}
+}

@@ -17,6 +17,7 @@ type document struct {
 	units   []unit
 	defined []unit // those tagged @step, without a scenario
 	lines   []int  // the selecting lines; nil selects everything
+	asked   []int  // all lines that were given
 	broken  bool   // the file has problems, so it is only for checks
 }
 
@@ -285,7 +286,8 @@ func (c *compiler) compile(ast *messages.GherkinDocument) *document {
 // scenario builds a Scenario from its pickle and its written steps, which correspond one to one.
 func (c *compiler) scenario(u unit, steps []*messages.Step) *Scenario {
 	s := &Scenario{Path: c.path, Line: int(u.written.Location.Line), Feature: c.ast.Name,
-		Name: c.texts.share(u.pickle.Name), Label: c.texts.share(u.written.Name)}
+		Name: c.texts.share(u.pickle.Name), Title: c.texts.share(u.written.Name)}
+	s.Label = s.Title
 	inherited := slices.Clone(c.ast.Tags)
 	if u.rule != nil {
 		s.Rule = c.texts.share(u.rule.Name)

@@ -21,11 +21,15 @@ type Scenario struct {
 	Feature string // the feature's name, followed by its path if another loaded feature has the same name
 	Rule    string // the rule's name, or empty
 	Name    string // placeholders filled
-	Label   string // the name as written, placeholders unfilled, qualified until it is unique within Feature and Example
+	Title   string // the name as written, placeholders unfilled
+	Label   string // Title, qualified until it is unique within Feature and Example
 	Example string // the outline row as "column=cell, column=cell"; empty outside outlines
 	Tags    []Tag  // inherited: feature, rule, scenario, examples
 	Policy  Policy
 	Steps   []Step
+
+	// Asked says that a line in Load's paths selects this very scenario, its Examples or its row, not a whole feature or rule.
+	Asked bool
 
 	// Mistakes are those of this scenario alone: it must not run, because it would run nothing or not as its tags say. The
 	// rest of its file runs.
@@ -94,7 +98,7 @@ type Policy struct {
 	Warn     time.Duration // @warn:5s, budget of each step
 	Crit     time.Duration // @crit:20s, budget of each step
 	Browser  bool          // @browser, the web steps run in a real browser
-	Manual   bool          // @manual, never scheduled
+	Manual   bool          // @manual, runs only when it is named
 	Severity string        // @severity:page
 	Owner    string        // @owner:web
 	Location string        // @location:eu

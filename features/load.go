@@ -96,7 +96,7 @@ func Load(paths []string, o Options) (*Set, error) {
 			u.sentence.Named = !f.beside
 			set.Sentences = append(set.Sentences, u.sentence)
 		}
-		if d.lines = f.lines; !f.beside && (len(d.units) > 0 || d.lines != nil) {
+		if d.lines, d.asked = f.lines, f.asked; !f.beside && (len(d.units) > 0 || d.lines != nil) {
 			documents = append(documents, d)
 		}
 	}
@@ -184,6 +184,7 @@ type file struct {
 	path    string
 	content []byte
 	lines   []int // the selecting lines; nil selects everything
+	asked   []int // all lines that were given
 	beside  bool  // it was not asked for: only its sentences count
 }
 
@@ -305,9 +306,12 @@ func (l *loader) read(name string, line int) {
 		}
 		if line == 0 {
 			f.lines = nil
-		} else if f.lines != nil {
+			return
+		}
+		if f.lines != nil {
 			f.lines = append(f.lines, line)
 		}
+		f.asked = append(f.asked, line)
 		return
 	}
 	content, err := l.content(name)
@@ -324,7 +328,7 @@ func (l *loader) read(name string, line int) {
 	}
 	f := &file{path: name, content: content, beside: l.beside}
 	if line > 0 {
-		f.lines = []int{line}
+		f.lines, f.asked = []int{line}, []int{line}
 	}
 	l.files[key] = f
 	l.order = append(l.order, f)

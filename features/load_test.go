@@ -76,7 +76,7 @@ Funktionalität: Post
 		Path: "x.feature", Name: "Post", Description: "Erste Zeile,\nzweite Zeile.", Language: "de", Line: 3,
 		Tags: []Tag{{"mail", "", 2}, {"every", "1m", 2}},
 		Scenarios: []*Scenario{{
-			Path: "x.feature", Line: 29, Feature: "Post", Rule: "Annahme", Name: "Senden an bob", Label: "Senden an <wen>", Example: "wen=bob, anders=1",
+			Path: "x.feature", Line: 29, Feature: "Post", Rule: "Annahme", Name: "Senden an bob", Title: "Senden an <wen>", Label: "Senden an <wen>", Example: "wen=bob, anders=1",
 			Tags: []Tag{{"mail", "", 2}, {"every", "1m", 2}, {"timeout", "90s", 10}, {"crit", "20s", 10}, {"retries", "2", 15}, {"warn", "5s", 26}, {"owner", "web", 26}},
 			Policy: Policy{Every: time.Minute, Timeout: 90 * time.Second, Retries: 2, Warn: 5 * time.Second, Crit: 20 * time.Second,
 				Owner: "web"},

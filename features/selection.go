@@ -9,12 +9,18 @@ import (
 
 // selected returns the units that the document's lines select, in file order, and a problem for each line that selects none.
 func (d *document) selected() (units []unit, problems []Problem) {
+	for _, line := range d.asked {
+		holds, itself := d.at(int64(line))
+		for _, u := range d.units {
+			u.scenario.Asked = u.scenario.Asked || itself && holds(u)
+		}
+	}
 	if d.lines == nil {
 		return d.units, nil
 	}
 	wanted := make([]bool, len(d.units))
 	for _, line := range d.lines {
-		holds := d.at(int64(line))
+		holds, _ := d.at(int64(line))
 		found := false
 		for i, u := range d.units {
 			if holds(u) {
@@ -39,7 +45,7 @@ func (d *document) selected() (units []unit, problems []Problem) {
 
 // sentenceAt returns the sentence that is defined at a line, or nil.
 func (d *document) sentenceAt(line int) *Sentence {
-	holds := d.at(int64(line))
+	holds, _ := d.at(int64(line))
 	for _, u := range d.defined {
 		if holds(u) {
 			return u.sentence
@@ -71,17 +77,18 @@ func (d *document) begins() string {
 }
 
 // at returns a filter for the units that a line selects: it finds the innermost part of the file that contains the line.
-func (d *document) at(line int64) func(unit) bool {
+// itself says that this is a scenario or a part of one, and not a feature, a rule or a background.
+func (d *document) at(line int64) (holds func(unit) bool, itself bool) {
 	f := d.ast
 	if within(line, first(f.Tags, f.Location), endOfHeader(f.Location, f.Children)) {
-		return func(unit) bool { return true }
+		return func(unit) bool { return true }, false
 	}
 	for _, child := range f.Children {
 		if b := child.Background; b != nil && within(line, b.Location.Line, lastLine(b.Location, b.Steps)) {
-			return func(unit) bool { return true }
+			return func(unit) bool { return true }, false
 		}
 		if holds := inScenario(line, child.Scenario); holds != nil {
-			return holds
+			return holds, true
 		}
 		r := child.Rule
 		if r == nil {
@@ -89,18 +96,18 @@ func (d *document) at(line int64) func(unit) bool {
 		}
 		beneath := func(u unit) bool { return u.rule == r }
 		if within(line, first(r.Tags, r.Location), endOfHeader(r.Location, r.Children)) {
-			return beneath
+			return beneath, false
 		}
 		for _, child := range r.Children {
 			if b := child.Background; b != nil && within(line, b.Location.Line, lastLine(b.Location, b.Steps)) {
-				return beneath
+				return beneath, false
 			}
 			if holds := inScenario(line, child.Scenario); holds != nil {
-				return holds
+				return holds, true
 			}
 		}
 	}
-	return func(unit) bool { return false }
+	return func(unit) bool { return false }, false
 }
 
 // inScenario returns a filter for the units of the scenario that a line selects, or nil if the line is elsewhere. The

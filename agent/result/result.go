@@ -52,6 +52,7 @@ type Result struct {
 	Lack     *Lack  // what the machine of stepwatch lacks, if that is why; nil otherwise
 	Budget   Budget
 	Interval time.Duration // the schedule's interval; zero for a run started by hand
+	Timeout  time.Duration // the deadline of the run, for Prepare and Duration; zero if nothing ran
 	Steps    []StepResult  // every step of the scenario in order, including those that did not run
 	Cleanup  string        // what could not be cleaned up afterwards, such as a test mail; normally empty
 

@@ -33,6 +33,8 @@ var importRules = []struct {
 	{"agent", module + "agent/config", nil, "only cmd knows the file format"},
 	{"agent", module + "agent/vault", nil, "only cmd knows where secrets come from"},
 	{"agent/result", module + "...", nil, "the contract depends on nobody"},
+	{"agent/latest", module + "agent", nil, "last results are those of whoever has them, not of a schedule"},
+	{"agent/latest", module + "steps", nil, "an answer is made of results and states only"},
 	{"agent/evidence", module + "steps", nil, "evidence comes from results only"},
 	{"agent/history", module + "agent", nil, "the history sees results and alerts only"},
 	{"agent/history", module + "steps", nil, "the history sees results and alerts only"},

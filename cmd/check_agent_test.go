@@ -1,0 +1,223 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/alert"
+	"github.com/stepwatch/stepwatch/agent/latest"
+	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/agent/state"
+	"github.com/stepwatch/stepwatch/exporters"
+	"github.com/stepwatch/stepwatch/exporters/exporterstest"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/stepstest"
+)
+
+// startAgent starts an agent and returns its address.
+func startAgent(t *testing.T, args ...string) (url string) {
+	t.Helper()
+	ctx, stop := context.WithCancelCause(context.Background())
+	var errs syncBuffer
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		dispatch(ctx, &terminal{out: &errs, err: &errs}, append([]string{"agent", "--listen", "127.0.0.1:0"}, args...))
+	}()
+	t.Cleanup(func() {
+		stop(steps.ErrStopped)
+		<-ended
+		if t.Failed() {
+			t.Log(errs.String())
+		}
+	})
+	address := regexp.MustCompile(`(http://\S+)/metrics`)
+	until(t, "the address", func() bool { return address.MatchString(errs.String()) })
+	return address.FindStringSubmatch(errs.String())[1]
+}
+
+// withoutTimes replaces what differs from run to run.
+func withoutTimes(text string) string {
+	text = regexp.MustCompile(`[0-9]+\.[0-9]+s`).ReplaceAllString(text, "Ts")
+	return regexp.MustCompile(` \[\d+s ago\]`).ReplaceAllString(text, "")
+}
+
+// TestCheckAsksTheAgent asks a real agent: its last result has the status line, the labels and the long output of a run.
+func TestCheckAsksTheAgent(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	site, err := stepstest.NewWebsite(stepstest.WebsiteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer site.Close()
+	file := filepath.Join(t.TempDir(), "site.feature")
+	text := "@every:1s @timeout:10s @retries:100\nFeature: Site\n  Scenario: Home\n    When I go to \"http://" + site.HTTPAddr +
+		"/\"\n    Then I should see \"Welcome\"\n  @manual\n  Scenario: By hand\n    When I go to \"http://" + site.HTTPAddr + "/\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url := startAgent(t, file)
+	asked := func(args ...string) (int, string) {
+		return said(t, append([]string{"check", "--agent", url}, args...)...)
+	}
+	until(t, "a result", func() bool { code, _ := asked("--name", "Home"); return code == 0 })
+	for _, args := range [][]string{{file + ":3"}, {file}, {file, "--name", "Home"}, {file, "--tags", "@every:1s"}} {
+		code, ran := said(t, append([]string{"check"}, args...)...)
+		askedCode, answer := asked(args...)
+		if code != askedCode || withoutTimes(answer) != withoutTimes(ran) {
+			t.Errorf("check %q: a run says %d and\n%s\nand the agent %d and\n%s", args, code, ran, askedCode, answer)
+		}
+	}
+	site.SetBroken(stepstest.Status500)
+	until(t, "the failure", func() bool { code, _ := asked("--name", "Home"); return code == 2 })
+	code, out := asked("--name", "Site: Home")
+	if !regexp.MustCompile(`^STEPWATCH CRITICAL - When I go to .* \(http_status, blame web\) \[\d+s ago; soft, attempt \d+ of 101\] \| passed=0 failed=1 .*'Site/Home/I go to `).MatchString(out) {
+		t.Errorf("the failure: code %d and\n%s", code, out)
+	}
+	code, out = asked("--hard", "--name", "Home")
+	if code != 0 || !regexp.MustCompile(`^STEPWATCH OK - When .*; soft CRITICAL, attempt \d+ of 101\]`).MatchString(out) {
+		t.Errorf("a soft failure with --hard: code %d and\n%s", code, out)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"--name|Hone", `of those that the agent has loaded, no scenario is called "Hone": did you mean "Home"?`},
+		{"--tags|@nobody", `no scenario that the agent has loaded has tags that match "@nobody"`},
+		{"--tags|mail", `"mail" is neither a tag (@name) nor`},
+		{file + ":7", `the agent at ` + url + ` has not loaded "Site: By hand"`},
+		{"missing.feature", "missing.feature: no such file or directory"},
+		{"--evidence|x", "--evidence has no effect with --agent"},
+		{"--user|anna", "--user anna has no password"},
+	} {
+		if code, out := asked(strings.Split(c.args, "|")...); code != 3 || !strings.Contains(out, c.want) || !strings.HasPrefix(out, "STEPWATCH UNKNOWN - ") {
+			t.Errorf("%s: code %d and\n%s\nwant %q", c.args, code, out, c.want)
+		}
+	}
+	for _, c := range []struct{ args, want string }{
+		{"--agent|http://127.0.0.1:1", "ask the agent at http://127.0.0.1:1 (GET /api/results): nothing listens there"},
+		{"--agent|127.0.0.1:9469", "is not the address of an agent"},
+		{"--self", "name it with --agent URL, such as http://127.0.0.1:9469"},
+		{"--user|anna|" + file, "name it with --agent URL, such as http://127.0.0.1:9469"},
+	} {
+		if code, out := said(t, append([]string{"check"}, strings.Split(c.args, "|")...)...); code != 3 || !strings.Contains(out, c.want) {
+			t.Errorf("%s: code %d and\n%s\nwant %q", c.args, code, out, c.want)
+		}
+	}
+}
+
+// TestCheckJudgesWhatTheAgentSays has an agent with every kind of state.
+func TestCheckJudgesWhatTheAgentSays(t *testing.T) {
+	now := time.Now()
+	passed := exporterstest.Passing()
+	passed.Timeout, passed.Started = time.Minute, now.Add(-30*time.Second)
+	failed := exporterstest.Typical()
+	failed.Timeout, failed.Started = time.Minute, now.Add(-30*time.Second)
+	of := func(r *result.Result, change func(*latest.Scenario)) latest.Scenario {
+		s := latest.Scenario{Scenario: state.Scenario{ID: r.Identity.ID(), Identity: r.Identity, State: r.State(), Hard: true, Attempt: 1,
+			LastRun: r.Started, LastState: r.State(), LastSummary: r.Summary(), LastReason: r.Reason, Blame: r.Blame, Interval: state.Seconds(time.Minute)},
+			Result: latest.NewRun(r)}
+		if change != nil {
+			change(&s)
+		}
+		return s
+	}
+	late := func(s *latest.Scenario) { s.LastRun = now.Add(-3 * time.Minute) }
+	never := func(s *latest.Scenario) {
+		*s = latest.Scenario{Scenario: state.Scenario{Identity: s.Identity, LastState: result.Unknown, State: result.Unknown, Interval: s.Interval, LastSummary: "it has not run yet"}}
+	}
+	for _, c := range []struct {
+		name string
+		s    latest.Scenario
+		args string
+		code int
+		want string // a regular expression for the whole status line
+	}{
+		{"OK", of(passed, nil), "", 0, `STEPWATCH OK - 2 steps passed in 0.083s \[30s ago\] \| passed=2 failed=0 nosteps=0 total=2 time=0.083021s '.*`},
+		{"failed", of(failed, nil), "", 2, `STEPWATCH CRITICAL - Then "bob" receives it .* \(not_received, blame delivery\) \[30s ago\] \| passed=1 failed=1 .*`},
+		{"OK, but too long ago", of(passed, late), "", 3, `STEPWATCH UNKNOWN - the last run began 3m0s ago, although it is due every 1m0s: the agent hangs, or has no place for it; the last result was OK: 2 steps passed in 0.083s \(not_run, blame monitor\)`},
+		{"the same with --hard", of(passed, late), "--hard", 3, `STEPWATCH UNKNOWN - the last run began .*`},
+		{"failed too long ago", of(failed, late), "", 3, `STEPWATCH UNKNOWN - the last run began 3m0s ago, .*; the last result was CRITICAL: Then .*`},
+		{"less often because of timeouts", of(passed, func(s *latest.Scenario) { late(s); s.Backoff = state.Seconds(4 * time.Minute) }), "", 0, `STEPWATCH OK - .*`},
+		{"has not run", of(passed, never), "", 3, `STEPWATCH UNKNOWN - it has not run yet \(not_run, blame monitor\)`},
+		{"has not run, with --hard", of(passed, never), "--hard", 3, `STEPWATCH UNKNOWN - it has not run yet .*`},
+		{"never runs", of(passed, func(s *latest.Scenario) { never(s); s.Interval = 0 }), "", 3, `STEPWATCH UNKNOWN - the agent never runs it: it is tagged @manual or has no interval.*`},
+		{"since a restart", of(failed, func(s *latest.Scenario) { s.Result = nil }), "", 2, `STEPWATCH CRITICAL - Then "bob" receives it .* \(not_received, blame delivery\) \[from before the agent's restart; 30s ago\]`},
+		{"stale", of(exporterstest.Stale(), func(s *latest.Scenario) { s.Stale = true }), "", 3, `STEPWATCH UNKNOWN - no result for 2m0s: .* \(not_run, blame target\)`},
+		{"soft", of(failed, func(s *latest.Scenario) { s.Hard, s.Retries = false, 2 }), "", 2, `STEPWATCH CRITICAL - .* \[30s ago; soft, attempt 1 of 3\] \| .*`},
+		{"soft, with --hard", of(failed, func(s *latest.Scenario) { s.Hard, s.Retries = false, 2 }), "--hard", 0, `STEPWATCH OK - Then .* \[30s ago; soft CRITICAL, attempt 1 of 3\] \| .*`},
+		{"3 of 5 were not OK", of(passed, func(s *latest.Scenario) { s.State = result.Critical }), "", 0, `STEPWATCH OK - .*`},
+		{"3 of 5 were not OK, with --hard", of(passed, func(s *latest.Scenario) { s.State = result.Critical }), "--hard", 2, `STEPWATCH CRITICAL - 2 steps passed in 0.083s \[30s ago; the alert is still CRITICAL, the last run was OK\] .*`},
+		{"flapping", of(failed, func(s *latest.Scenario) { s.Flapping, s.Change = true, 42 }), "", 2, `STEPWATCH CRITICAL .* \[30s ago; flapping, 42 % of the last states differ\].*`},
+		{"silenced", of(failed, func(s *latest.Scenario) { s.Withheld = `silence 3f2a: "moving the rack" by anna` }), "", 2, `STEPWATCH CRITICAL .* \[30s ago; not told: silence 3f2a: "moving the rack" by anna\].*`},
+		{"explained", of(failed, func(s *latest.Scenario) { s.Explained = "the failure of Mail: The relay answers" }), "", 2, `STEPWATCH CRITICAL .* \[30s ago; explained by the failure of Mail: The relay answers\].*`},
+		{"acknowledged", of(failed, func(s *latest.Scenario) { s.Acknowledged = &alert.Acknowledgement{Author: "anna", Comment: "on it"} }), "", 2, `STEPWATCH CRITICAL .* \[30s ago; acknowledged by anna: on it\].*`},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(latest.Answer{Now: now, Scenarios: []latest.Scenario{c.s}})
+		}))
+		code, out := said(t, append([]string{"check", "--agent", server.URL}, strings.Fields(c.args)...)...)
+		line, _, _ := strings.Cut(out, "\n")
+		if code != c.code || !regexp.MustCompile(`^`+c.want+`$`).MatchString(line) {
+			t.Errorf("%s: code %d and\n%s\nwant %d and\n%s", c.name, code, out, c.code, c.want)
+		}
+		server.Close()
+	}
+}
+
+// TestCheckLogsIn holds what the plugin says of an agent that wants a login, and that the password is not in the output.
+func TestCheckLogsIn(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "anna" || password != "geheim" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"now":"2026-01-01T00:00:00Z","scenarios":[]}`))
+	}))
+	defer server.Close()
+	secret := filepath.Join(t.TempDir(), "secret")
+	for _, c := range []struct{ password, args, want string }{
+		{"geheim", "", "wants a login"},
+		{"falsch", "--user|anna|--password-file|" + secret, `refuses the login of "anna"`},
+		{"geheim", "--user|anna|--password-file|" + secret, "has loaded no scenario"},
+	} {
+		if err := os.WriteFile(secret, []byte(c.password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args := slices.DeleteFunc(append([]string{"check", "--agent", server.URL}, strings.Split(c.args, "|")...), func(s string) bool { return s == "" })
+		if code, out := said(t, args...); code != 3 || !strings.Contains(out, c.want) || strings.Contains(out, c.password) {
+			t.Errorf("%q: code %d and\n%s\nwant %q", args, code, out, c.want)
+		}
+	}
+}
+
+// TestResultsSurviveTheWire holds that the plugin says of a result that came over the API what it says of the result itself.
+func TestResultsSurviveTheWire(t *testing.T) {
+	for name, r := range exporterstest.Odd() {
+		if name == "odd durations" { // as long as the universe, which a float of seconds does not hold to the nanosecond
+			continue
+		}
+		text, err := json.Marshal(latest.NewRun(r))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var back latest.Run
+		if err := json.Unmarshal(text, &back); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var want, got strings.Builder
+		wantCode := exporters.Nagios(&want, []*result.Result{r}, exporters.NagiosOptions{})
+		gotCode := exporters.Nagios(&got, []*result.Result{back.Of(r.Identity)}, exporters.NagiosOptions{})
+		if wantCode != gotCode || strings.ToValidUTF8(got.String(), "\uFFFD") != strings.ToValidUTF8(want.String(), "\uFFFD") {
+			t.Errorf("%s: got %d and\n%s\nwant %d and\n%s", name, gotCode, got.String(), wantCode, want.String())
+		}
+	}
+}
