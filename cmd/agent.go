@@ -17,6 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/jobs"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/features"
@@ -113,6 +114,7 @@ type service struct {
 	listener net.Listener
 	server   *http.Server
 	closers  []exporters.Closer
+	inbox    *jobs.Inbox
 	log      *slog.Logger
 }
 
@@ -161,6 +163,7 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", listen); err != nil {
 		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", listen, err)
 	}
+	s.inbox = takeReports(mux, set, log)
 	s.server, s.listener = newServer(s.listener, mux, httpConnections(lack.Read().OpenFiles), log)
 	return s, nil
 }
@@ -191,7 +194,7 @@ func (s *service) run(ctx context.Context) error {
 	if err := s.server.Shutdown(flush); err != nil {
 		errs = append(errs, s.server.Close())
 	}
-	return errors.Join(append(errs, <-served)...)
+	return errors.Join(append(errs, <-served, s.inbox.Close())...)
 }
 
 // landing returns the handler of the page at "/", which links to the other pages.

@@ -124,6 +124,20 @@ func (v *Vault) Secret(ctx context.Context, name string) (steps.Secret, error) {
 	return steps.NewSecret(string(value)), nil
 }
 
+// Values returns the values of all secrets that can be read, to hide them in a text from outside.
+func (v *Vault) Values(ctx context.Context) []string {
+	v.mu.RLock()
+	sources := maps.Clone(v.sources)
+	v.mu.RUnlock()
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		if value, err := v.read(ctx, sources[name]); err == nil && len(value) > 0 { // who needs it says why it cannot be read
+			all = append(all, string(value))
+		}
+	}
+	return all
+}
+
 func (v *Vault) read(ctx context.Context, s Source) ([]byte, error) {
 	switch {
 	case s.Env != "":

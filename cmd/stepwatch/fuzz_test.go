@@ -35,6 +35,7 @@ var unfuzzed = map[string]string{
 	"steps/dns":                      "answers are read by steps/dnsclient, records by steps/maildns",
 	"steps/fileset":                  "names of files, and what the kernel says of them",
 	"steps/host":                     "files and output are read by the packages below it: archive, dump, procfs, systemd, fail2ban",
+	"steps/job":                      "steps/jobreport reads the files",
 	"steps/lack":                     "the kernel's figures; answers of name servers are read by net",
 	"steps/limit":                    "it counts",
 	"steps/lifeline":                 "it binds a connection and reads nothing",

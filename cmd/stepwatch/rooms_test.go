@@ -33,6 +33,7 @@ var rooms = map[string]struct {
 	"steps/network":      {[]string{"steps"}, "ports, TLS and ping know no protocol above them"},
 	"steps/host":         {[]string{"steps"}, "files and the machine need nobody else"},
 	"steps/command":      {[]string{"steps"}, "programs and SSH need nobody else"},
+	"steps/job":          {[]string{"steps"}, "the reports of jobs are in files of the state directory"},
 	"steps/service":      {[]string{"steps", "steps/httpwire"}, "APIs and exporters answer over HTTP"},
 }
 

@@ -10,6 +10,7 @@ import (
 	_ "github.com/stepwatch/stepwatch/steps/command"
 	_ "github.com/stepwatch/stepwatch/steps/dns"
 	_ "github.com/stepwatch/stepwatch/steps/host"
+	_ "github.com/stepwatch/stepwatch/steps/job"
 	_ "github.com/stepwatch/stepwatch/steps/mail"
 	_ "github.com/stepwatch/stepwatch/steps/mail/verdict"
 	_ "github.com/stepwatch/stepwatch/steps/mailserver"
