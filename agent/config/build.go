@@ -14,8 +14,8 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
-	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/agent/silence"
+	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/steps"
 )

@@ -17,8 +17,8 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
-	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/agent/silence"
+	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
