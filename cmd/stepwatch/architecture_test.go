@@ -49,6 +49,9 @@ var importRules = []struct {
 	{"...", "github.com/go-sql-driver/...", []string{"steps/query"}, "the protocols of databases stay in one package"},
 	{"...", "github.com/prometheus/client_golang/...", []string{"exporters"}, "metrics are an exporter's business"},
 	{"...", "github.com/prometheus/common/...", []string{"exporters", "steps/exposition"}, "steps read another exporter's page, and write none"},
+	{"...", "github.com/prometheus/exporter-toolkit/...", []string{"cmd/httpserver"}, "the web configuration is the HTTP server's business"},
+	{"cmd/httpserver", module + "agent", nil, "the server bounds and guards whatever pages it is given"},
+	{"cmd/httpserver", module + "exporters", nil, "the server bounds and guards whatever pages it is given"},
 	{"...", "github.com/emersion/...", []string{"steps"}, "mail is the steps' business"},
 	{"...", "testing", []string{"exporters/exporterstest", "steps/stepstest/fixture"}, "tests are in _test.go files"},
 }
