@@ -5,6 +5,8 @@
 package alert
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,15 +25,35 @@ const (
 	Hard     State = "hard"
 )
 
-// Alert is the state of one rule for one scenario, or for stepwatch itself.
+// Alert is the state of one rule for one scenario, or for stepwatch itself. Every change is told as an Alert of its own: the
+// changes of one alert have the same ID, and each has its own Number.
 type Alert struct {
-	Rule     string          // the source's name
-	Identity result.Identity // the zero value for an alert about stepwatch itself
-	Lack     *result.Lack    // what the machine of stepwatch lacks, if that is what the alert is about; nil otherwise
-	State    State
-	Severity result.State // state of the run
-	Since    time.Time    // start of the first run that was not OK
-	Summary  string       // one line
+	ID       string          `json:"id"`                 // of the rule, the scenario and Since; the same after a restart
+	Number   uint64          `json:"number"`             // of this change, rising over all alerts and restarts; what is told again has the same
+	Rule     string          `json:"rule"`               // the source's name
+	Identity result.Identity `json:"identity,omitzero"`  // the zero value for an alert about stepwatch itself
+	Lack     *result.Lack    `json:"lack,omitempty"`     // what the machine of stepwatch lacks, if that is what the alert is about; nil otherwise
+	State    State           `json:"state"`              // soft, hard or resolved
+	Severity result.State    `json:"severity"`           // state of the run
+	Since    time.Time       `json:"since"`              // start of the first run that was not OK
+	Summary  string          `json:"summary"`            // one line
+	Flapping bool            `json:"flapping,omitempty"` // the scenario changes its state too often; see agent/state
+	Withheld string          `json:"withheld,omitempty"` // why it is not told now, such as "silence …"; empty in what sinks get
+
+	Acknowledged *Acknowledgement `json:"acknowledged,omitempty"` // nil if nobody has
+}
+
+// Acknowledgement says who takes care of an alert. It ends with the alert, or when that becomes worse.
+type Acknowledgement struct {
+	Author  string    `json:"author"`
+	Comment string    `json:"comment,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+// NewID returns the id of the alert of a rule for a scenario since a time: 16 hexadecimal digits.
+func NewID(rule, about string, since time.Time) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", rule, about, since.UnixNano()))
+	return hex.EncodeToString(sum[:8])
 }
 
 // Firing reports whether the alert is hard.

@@ -28,27 +28,6 @@ const (
 // Statuses lists every Status, for exporters that start their counters at zero.
 var Statuses = []Status{Passed, Failed, Skipped, Pending, Undefined, Ambiguous}
 
-// Identity identifies the scenario of a result. Feature, Scenario and Example together are unique among the loaded
-// scenarios, stable over restarts, and usable as labels: they contain only what the author wrote.
-type Identity struct {
-	Feature  string // the feature's name
-	Scenario string // the scenario's name as written, outline placeholders unfilled
-	Example  string // the outline row, "relay=mx1, port=25"; empty outside outlines
-	File     string // path of the feature file as given
-	Line     int    // line of the scenario, or of the outline row; starts at 1
-	Owner    string // @owner, or empty
-	Severity string // @severity, or empty
-	Location string // @location, or empty
-}
-
-// String returns the feature and the scenario for people.
-func (id Identity) String() string {
-	if id.Example != "" {
-		return id.Feature + ": " + id.Scenario + " (" + id.Example + ")"
-	}
-	return id.Feature + ": " + id.Scenario
-}
-
 // Budget is the duration above which a passed step makes the run WARNING or CRITICAL. Zero means no limit.
 type Budget struct {
 	Warn time.Duration
@@ -110,9 +89,9 @@ type StepResult struct {
 // Lack is what the machine that stepwatch runs on lacked in a run, which so proved nothing about the target. All scenarios
 // that meet the same lack have the same Kind.
 type Lack struct {
-	Kind   string // one of a few, for labels: "descriptors", "route"
-	Said   string // what is missing, in one line
-	Remedy string // what to do, in one line: "raise LimitNOFILE= of the unit, now 1024"
+	Kind   string `json:"kind"`   // one of a few, for labels: "descriptors", "route"
+	Said   string `json:"said"`   // what is missing, in one line
+	Remedy string `json:"remedy"` // what to do, in one line: "raise LimitNOFILE= of the unit, now 1024"
 }
 
 // Beneath separates the labels of nested steps, the outer one first.

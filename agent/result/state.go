@@ -31,6 +31,20 @@ func (s State) String() string {
 	}
 }
 
+// MarshalText returns the state as in a status line, for JSON.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText returned.
+func (s *State) UnmarshalText(text []byte) error {
+	for _, state := range []State{OK, Warning, Critical, Unknown} {
+		if state.String() == string(text) {
+			*s = state
+			return nil
+		}
+	}
+	return fmt.Errorf("read a state: want OK, WARNING, CRITICAL or UNKNOWN, got %q", text)
+}
+
 // Worse returns the worse of two states, in the order CRITICAL, WARNING, UNKNOWN, OK. UNKNOWN is worse only than OK: a
 // run that proved nothing must not hide one that proved a failure.
 func (s State) Worse(other State) State {

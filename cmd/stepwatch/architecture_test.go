@@ -53,6 +53,8 @@ var importRules = []struct {
 	{"cmd/httpserver", module + "agent", nil, "the server bounds and guards whatever pages it is given"},
 	{"cmd/httpserver", module + "exporters", nil, "the server bounds and guards whatever pages it is given"},
 	{"...", "github.com/emersion/...", []string{"steps"}, "mail is the steps' business"},
+	{"...", "modernc.org/...", []string{"agent/database"}, "what SQLite needs to survive stays in one package"},
+	{"agent/database", module + "agent/...", nil, "a file of tables knows nothing of what is in them"},
 	{"...", "testing", []string{"exporters/exporterstest", "steps/stepstest/fixture"}, "tests are in _test.go files"},
 }
 

@@ -202,6 +202,16 @@ func (d *Dir) file(name string, info fs.FileInfo) error {
 	return nil
 }
 
+// CheckFile returns why a file of the directory must not be opened, or nil. It is for a caller that opens the file by its path,
+// which is safe as long as nobody else may write the directory.
+func (d *Dir) CheckFile(name string) error {
+	info, err := d.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	return d.file(name, info)
+}
+
 // Root returns the directory for operations that this package does not have. It is closed by Close.
 func (d *Dir) Root() *os.Root { return d.root }
 
