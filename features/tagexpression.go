@@ -9,11 +9,30 @@ import (
 	tagexpressions "github.com/cucumber/tag-expressions/go/v6"
 )
 
-// parseTagExpression returns a filter for tags, or nil for an empty expression. The language is Cucumber's: tags with "and",
-// "or", "not" and parentheses. A tag is compared as written, so "@every:1m" selects only that value.
+// parseTagExpression returns a filter for tags, or nil for an empty expression.
 func parseTagExpression(expression string) (filter func([]Tag) bool, err error) {
 	if strings.TrimSpace(expression) == "" {
 		return nil, nil
+	}
+	matches, err := TagExpression(expression)
+	if err != nil {
+		return nil, err
+	}
+	return func(tags []Tag) bool {
+		names := make([]string, len(tags))
+		for i, t := range tags {
+			names[i] = t.String()
+		}
+		return matches(names)
+	}, nil
+}
+
+// TagExpression returns a filter for tags as they are written ("@mail", "@every:1m"). The language is Cucumber's: tags with
+// "and", "or", "not" and parentheses. A tag is compared as a whole, so "@every:1m" selects only that value. An error says in
+// plain words what is wrong; an empty expression is one.
+func TagExpression(expression string) (matches func(tags []string) bool, err error) {
+	if strings.TrimSpace(expression) == "" {
+		return nil, errors.New("the tag expression is empty")
 	}
 	for _, word := range tagWords(expression) {
 		if word[0] != '@' && word != "and" && word != "or" && word != "not" {
@@ -23,20 +42,14 @@ func parseTagExpression(expression string) (filter func([]Tag) bool, err error) 
 	// The parser panics on an empty stack if the expression ends too early.
 	defer func() {
 		if recover() != nil {
-			filter, err = nil, fmt.Errorf("tag expression %q: it ends where a tag is expected", expression)
+			matches, err = nil, fmt.Errorf("tag expression %q: it ends where a tag is expected", expression)
 		}
 	}()
 	parsed, err := tagexpressions.Parse(expression)
 	if err != nil {
 		return nil, fmt.Errorf("tag expression %q: %w", expression, tagExpressionFault(err))
 	}
-	return func(tags []Tag) bool {
-		names := make([]string, len(tags))
-		for i, t := range tags {
-			names[i] = t.String()
-		}
-		return parsed.Evaluate(names)
-	}, nil
+	return parsed.Evaluate, nil
 }
 
 // tagExpressionFault translates the parser's error to plain words.
