@@ -259,7 +259,7 @@ func TestTargetThatHangs(t *testing.T) {
 			watched("hangs 2 at www.example.org:443", "Web", time.Second, 1100*time.Millisecond, 0),
 			watched("healthy at www.example.org:443", "Web", time.Second, time.Second, 0),
 		}
-		a := &Agent{Runner: f, Plans: all, Sinks: map[string]Sink{"test": sink}, Rules: []alert.Source{alert.NewFailures()}, Grace: time.Minute}
+		a := &Agent{Runner: f, Plans: all, Sinks: map[string]Sink{"test": sink}, Grace: time.Minute}
 		runFor(a, outage+2*time.Minute)
 		results := byScenario(sink)
 		var recovered []time.Time
@@ -361,7 +361,7 @@ func TestStaleAtOnce(t *testing.T) {
 				}
 				sink := &collectingSink{}
 				a := &Agent{Runner: f, Plans: test.plans, Limits: test.limits, Sinks: map[string]Sink{"test": sink},
-					Rules: []alert.Source{alert.NewFailures()}, Grace: 2 * time.Hour}
+					Grace: 2 * time.Hour}
 				runFor(a, 30*time.Minute)
 				var told []*result.Result
 				for _, r := range byScenario(sink)[test.stale] {
@@ -460,7 +460,7 @@ func TestStaleUsesUpTheRetries(t *testing.T) {
 		}
 		sink := &collectingSink{}
 		a := &Agent{Runner: f, Plans: []*Plan{watched("late", "A", time.Minute, 10*time.Second, 2)}, Sinks: map[string]Sink{"test": sink},
-			Rules: []alert.Source{alert.NewFailures()}, Grace: time.Hour}
+			Grace: time.Hour}
 		runFor(a, 20*time.Minute)
 		var got []string
 		for _, al := range sink.alerts {

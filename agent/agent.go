@@ -11,6 +11,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -30,9 +31,15 @@ type Sink interface {
 	Export(*result.Result)
 }
 
-// AlertSink is a Sink that also takes alerts. It gets an alert after the result that changed it.
+// AlertSink is a Sink that also takes alerts. It gets an alert after the result that changed it, and after a restart those that
+// it may not have got before: their Number is the same.
 type AlertSink interface {
 	Alert(alert.Alert)
+}
+
+// RestoredSink is an AlertSink that does not remember alerts itself. It gets the open ones as it knew them before a restart.
+type RestoredSink interface {
+	Restore([]alert.Alert)
 }
 
 // Agent runs plans on their schedules until it is stopped. Its fields are set before Run.
@@ -41,16 +48,20 @@ type Agent struct {
 	Plans  []*Plan
 	Name   string          // distinguishes agents: those with the same plans run them at different times
 	Sinks  map[string]Sink // by name, for the count of dropped results
-	Rules  []alert.Source
-	Limits Limits        // how many runs may be in progress at once
-	Grace  time.Duration // time for runs in progress to end when the agent stops; zero means five seconds
+	Rules  []alert.Source  // beside those of States
+	States *state.Tracker  // the state of each scenario and its alerts; nil means one that remembers nothing
+	Limits Limits          // how many runs may be in progress at once
+	Grace  time.Duration   // time for runs in progress to end when the agent stops; zero means five seconds
 	Log    *slog.Logger
 
-	// Mistakes counts the mistakes in the loaded files, by path. It is part of Stats.
+	// Mistakes counts the mistakes in the loaded files, by path. It is part of Stats. While there are any, the alerts of
+	// scenarios that are not loaded stay open.
 	Mistakes map[string]int
 
 	once      sync.Once
 	entries   []*entry
+	byID      map[string]*entry
+	dispatch  atomic.Pointer[dispatcher]
 	admission *admission
 	queues    map[string]*sinkQueue
 	running   atomic.Int64
@@ -72,6 +83,7 @@ type entry struct {
 	began   time.Time     // of the current run; zero while it waits
 	stale   time.Time     // when the waiting or current run is too late; zero if there is none, or that has been said
 	busy    bool          // waiting for a place or in progress
+	again   bool          // it is to run once more after the current run
 	attempt int           // of the next run
 	wake    time.Time     // what next returned when the entry took its place in the heap
 	index   int           // in the heap
@@ -111,11 +123,18 @@ func (a *Agent) init() {
 		if a.Limits.Workers == 0 {
 			a.Limits.Workers = capacity()
 		}
+		if a.States == nil {
+			a.States = state.Open(context.Background(), state.Options{Log: a.Log})
+		}
+		a.byID = make(map[string]*entry)
+		var scheduled []*Plan
 		for _, p := range a.Plans {
 			if p.Interval > 0 && !p.Scenario.Policy.Manual {
-				a.entries = append(a.entries, &entry{plan: p, attempt: 1})
+				e := &entry{plan: p, attempt: a.States.Attempt(p.Identity)}
+				scheduled, a.entries, a.byID[p.Identity.ID()] = append(scheduled, p), append(a.entries, e), e
 			}
 		}
+		a.States.Declare(declarations(scheduled), len(a.Mistakes) == 0)
 		spread(a.entries, a.Name)
 		a.admission = newAdmission(a.Limits, a.entries)
 		for _, e := range a.entries {
@@ -123,7 +142,7 @@ func (a *Agent) init() {
 		}
 		a.queues = make(map[string]*sinkQueue, len(a.Sinks))
 		for name, sink := range a.Sinks {
-			a.queues[name] = &sinkQueue{sink: sink, items: make(chan delivery, queueLength)}
+			a.queues[name] = &sinkQueue{sink: sink, items: make(chan delivery, queueLength), delivered: func(number uint64) { a.States.Delivered(name, number) }}
 		}
 	})
 }
@@ -148,6 +167,7 @@ func (a *Agent) Stats() result.Stats {
 // its queue, or Grace later. It must be called only once.
 func (a *Agent) Run(ctx context.Context) {
 	a.init()
+	a.connect()
 	var sinks sync.WaitGroup
 	for _, q := range a.queues {
 		sinks.Go(q.deliver)
@@ -155,16 +175,21 @@ func (a *Agent) Run(ctx context.Context) {
 	runs, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	d := &dispatcher{agent: a, runs: runs, wake: make(chan struct{}, 1)}
+	a.dispatch.Store(d)
 	d.loop(ctx)
 	d.drain(stop)
 	d.reports.Wait()
-	a.ending.Lock() // nobody else puts anything into the queues
+	a.States.Flush() // the last alerts come into the queues
+	a.ending.Lock()  // nobody else puts anything into the queues
 	a.ended = true
 	for _, q := range a.queues {
 		close(q.items)
 	}
 	a.ending.Unlock()
 	a.await(begin(sinks.Wait))
+	if err := a.States.Close(); err != nil {
+		a.Log.Error("the states were not written completely", "error", err)
+	}
 }
 
 // await waits for the sinks to take what is queued for them, up to Grace. A sink that writes to a disk that no longer answers
@@ -205,7 +230,8 @@ type dispatcher struct {
 
 	mu       sync.Mutex
 	ended    []completion
-	draining bool // every run that ends wakes the dispatcher
+	wanted   []*entry // that are to run now
+	draining bool     // every run that ends wakes the dispatcher
 
 	taken []completion // those that it took over last; its array is used again
 }
@@ -260,11 +286,44 @@ func (d *dispatcher) report(c completion, pause time.Duration) {
 func (d *dispatcher) takeOver() {
 	d.mu.Lock()
 	d.taken, d.ended = d.ended, d.taken[:0]
+	wanted := d.wanted
+	d.wanted = nil
 	d.mu.Unlock()
+	for _, e := range wanted {
+		d.demand(e)
+	}
 	for _, c := range d.taken {
 		d.end(c)
 	}
 	clear(d.taken) // results may be large
+}
+
+// RunNow has a scenario run at once, out of its schedule. If it is running, it runs again afterwards. It reports whether there is
+// a loaded scenario with this id that has a schedule, and the agent is running.
+func (a *Agent) RunNow(id string) bool {
+	d, e := a.dispatch.Load(), a.byID[id]
+	if d == nil || e == nil {
+		return false
+	}
+	d.mu.Lock()
+	d.wanted = append(d.wanted, e)
+	d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default: // it wakes up anyway
+	}
+	return true
+}
+
+// demand has an entry run as soon as possible.
+func (d *dispatcher) demand(e *entry) {
+	switch {
+	case !e.busy:
+		e.retry = time.Now()
+		d.moved(e)
+	case !e.began.IsZero(): // what that run sees may be too old
+		e.again = true
+	}
 }
 
 // moved puts an entry in its place in the heap after a change.
@@ -359,6 +418,9 @@ func (d *dispatcher) end(c completion) {
 		}
 		e.attempt++
 	}
+	if e.again {
+		e.again, e.retry = false, c.at
+	}
 	for earliest := e.start.Add(e.pause); e.due.Before(earliest); {
 		e.due = e.due.Add(e.plan.Interval) // it is put off, not missed
 	}
@@ -430,101 +492,78 @@ func (a *Agent) hand(res *result.Result) {
 	if res.Cleanup != "" {
 		a.Log.Warn("clean-up incomplete", "scenario", res.Identity.String(), "left", res.Cleanup)
 	}
-	d := delivery{result: res}
+	for _, q := range a.queues {
+		q.put(delivery{result: res})
+	}
+	a.States.Observe(res)
 	for _, rule := range a.Rules {
-		for _, change := range rule.Observe(res) {
-			if change.Lack != nil {
-				d.alerts = append(d.alerts, a.logLack(change))
-				continue
-			}
-			a.Log.Info("alert "+string(change.State), "rule", change.Rule, "scenario", res.Identity.String(), "state", change.Severity.String(), "summary", change.Summary)
-			d.alerts = append(d.alerts, change)
+		if changes := rule.Observe(res); len(changes) > 0 {
+			a.States.Take(changes)
 		}
+	}
+}
+
+// connect begins to take the alerts of the states, and restores what rules and sinks knew before a restart.
+func (a *Agent) connect() {
+	var remembers []string
+	told := a.States.Told()
+	for _, rule := range a.Rules {
+		if rule, does := rule.(alert.Rememberer); does {
+			name := rule.Rule()
+			remembers = append(remembers, name)
+			for _, open := range told {
+				if open.Rule == name {
+					rule.Remember(open, a.States.Lacking)
+				}
+			}
+		}
+	}
+	told = slices.DeleteFunc(told, func(open alert.Alert) bool {
+		return open.Rule != state.RuleFailures && open.Rule != state.RuleFlapping && !slices.Contains(remembers, open.Rule)
+	})
+	var names []string
+	for name, q := range a.queues {
+		if _, wants := q.sink.(AlertSink); wants {
+			names = append(names, name)
+		}
+		if sink, restores := q.sink.(RestoredSink); restores {
+			sink.Restore(told)
+		}
+	}
+	undelivered := a.States.Connect(state.Connection{Tell: a.tell, Run: func(id string) { a.RunNow(id) }, Sinks: names}, remembers...)
+	for name, alerts := range undelivered {
+		a.queues[name].put(delivery{alerts: alerts})
+	}
+}
+
+// tell logs alerts and sends them to every sink that takes some.
+func (a *Agent) tell(alerts []alert.Alert) {
+	for i := range alerts {
+		a.logAlert(&alerts[i])
+	}
+	a.ending.RLock()
+	defer a.ending.RUnlock()
+	if a.ended {
+		return // the next agent delivers them
 	}
 	for _, q := range a.queues {
-		q.put(d)
-	}
-}
-
-type delivery struct {
-	result *result.Result // nil if there are only alerts
-	alerts []alert.Alert
-}
-
-// sinkQueue isolates a slow sink from the others and from the schedule. If the queue is full, results of a scenario replace
-// each other, so that the sink misses some of them, but never the last one: it would show an old state for ever.
-type sinkQueue struct {
-	sink    Sink
-	items   chan delivery
-	dropped atomic.Uint64
-	done    atomic.Bool // everything is delivered, after the end
-
-	mu   sync.Mutex
-	last map[result.Identity]delivery // those that did not fit, to be taken once the queue is empty
-}
-
-// of returns the scenario of a delivery; it is empty for alerts that belong to none.
-func (d delivery) of() result.Identity {
-	if d.result == nil {
-		return result.Identity{}
-	}
-	return d.result.Identity
-}
-
-func (q *sinkQueue) put(d delivery) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	before, found := q.last[d.of()]
-	if !found {
-		select {
-		case q.items <- d:
-			return
-		default:
-		}
-	} else {
-		q.dropped.Add(1)
-		for _, a := range before.alerts {
-			if !slices.ContainsFunc(d.alerts, func(later alert.Alert) bool { return later.Rule == a.Rule }) {
-				d.alerts = append(d.alerts[:len(d.alerts):len(d.alerts)], a)
-			}
+		if _, wants := q.sink.(AlertSink); wants {
+			q.put(delivery{alerts: alerts})
 		}
 	}
-	if q.last == nil {
-		q.last = make(map[result.Identity]delivery)
-	}
-	q.last[d.of()] = d
 }
 
-func (q *sinkQueue) deliver() {
-	defer q.done.Store(true)
-	for d := range q.items {
-		q.export(d)
-		if len(q.items) == 0 {
-			q.exportLast()
-		}
+// logAlert logs an alert that is told.
+func (a *Agent) logAlert(told *alert.Alert) {
+	if told.Lack != nil {
+		a.Log.Warn("alert "+string(told.State), "rule", told.Rule, "lack", told.Lack.Kind, "summary", told.Summary)
+		return
 	}
-	q.exportLast()
-}
-
-func (q *sinkQueue) exportLast() {
-	q.mu.Lock()
-	last := q.last
-	q.last = nil
-	q.mu.Unlock()
-	for _, d := range last {
-		q.export(d)
+	more := []any{"rule", told.Rule, "scenario", told.Identity.String(), "state", told.Severity.String()}
+	if by := told.Acknowledged; by != nil {
+		more = append(more, "acknowledged", by.Author)
 	}
-}
-
-func (q *sinkQueue) export(d delivery) {
-	if d.result != nil {
-		q.sink.Export(d.result)
-	}
-	if alerts, wants := q.sink.(AlertSink); wants {
-		for _, a := range d.alerts {
-			alerts.Alert(a)
-		}
-	}
+	a.Log.Info("alert "+string(told.State), append(more, "summary", told.Summary)...)
 }
 
 // entryHeap orders entries by their next due time.

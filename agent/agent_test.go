@@ -221,7 +221,7 @@ func TestFailureIsRepeatedQuicklyUntilItIsHard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRunner{took: constant(time.Millisecond), fails: func(_ *Plan, run int) bool { return run >= 2 && run <= 5 }}
 		sink := &collectingSink{}
-		a := &Agent{Runner: f, Plans: plans(1, time.Minute, 2), Sinks: map[string]Sink{"test": sink}, Rules: []alert.Source{alert.NewFailures()}}
+		a := &Agent{Runner: f, Plans: plans(1, time.Minute, 2), Sinks: map[string]Sink{"test": sink}}
 		runFor(a, 5*time.Minute)
 		var got []string
 		for i, r := range sink.results {
@@ -293,7 +293,7 @@ func TestSlowSinkGetsTheLastResult(t *testing.T) {
 		began := time.Now()
 		f := &fakeRunner{took: constant(time.Millisecond), fails: func(*Plan, int) bool { return time.Since(began) > 19*time.Second }}
 		slow := &collectingSink{hold: make(chan struct{})}
-		a := &Agent{Runner: f, Plans: plans(200, time.Second, 1), Sinks: map[string]Sink{"slow": slow}, Rules: []alert.Source{alert.NewFailures()}}
+		a := &Agent{Runner: f, Plans: plans(200, time.Second, 1), Sinks: map[string]Sink{"slow": slow}}
 		go func() {
 			time.Sleep(27 * time.Second) // within the grace after the end
 			close(slow.hold)

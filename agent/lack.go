@@ -163,30 +163,13 @@ func buildTime() time.Time {
 // is that it lacks nothing any more. The alerts that this changes go to every sink.
 func (a *Agent) Lacking(part string, own *result.Lack) {
 	a.init()
-	var d delivery
 	for _, rule := range a.Rules {
 		if rule, takes := rule.(interface {
 			Own(part string, own *result.Lack, at time.Time) []alert.Alert
 		}); takes {
-			for _, change := range rule.Own(part, own, time.Now()) {
-				d.alerts = append(d.alerts, a.logLack(change))
-			}
+			a.States.Take(rule.Own(part, own, time.Now()))
 		}
 	}
-	a.ending.RLock()
-	defer a.ending.RUnlock()
-	if len(d.alerts) == 0 || a.ended {
-		return
-	}
-	for _, q := range a.queues {
-		q.put(d)
-	}
-}
-
-// logLack logs an alert about a lack, and returns it.
-func (a *Agent) logLack(change alert.Alert) alert.Alert {
-	a.Log.Warn("alert "+string(change.State), "rule", change.Rule, "lack", change.Lack.Kind, "summary", change.Summary)
-	return change
 }
 
 // lackOf returns what this machine lacked according to the error of a step, for its result; or nil.

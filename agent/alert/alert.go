@@ -66,6 +66,19 @@ type Source interface {
 	Observe(*result.Result) []Alert
 }
 
+// Rememberer is a Source that goes on with its open alerts after a restart. The alerts of other rules end with the program, and
+// are raised anew.
+type Rememberer interface {
+	Source
+
+	// Rule returns the name that the source's alerts have.
+	Rule() string
+
+	// Remember takes an alert that was open before the restart. lacking returns the scenarios whose last run lacked something
+	// of a kind.
+	Remember(open Alert, lacking func(kind string) []result.Identity)
+}
+
 // Registry holds rules by name. The zero value is empty and ready. Registering while another goroutine uses the registry
 // is not allowed: it happens in init functions and at the start of tests.
 type Registry struct {

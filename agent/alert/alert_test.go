@@ -42,9 +42,9 @@ func TestRegistry(t *testing.T) {
 // TestBuiltin checks that the rules of this package register themselves, and that a further one needs no change here.
 func TestBuiltin(t *testing.T) {
 	for _, source := range alert.Builtin.Sources() {
-		if _, found := source.(*alert.Failures); found {
+		if _, found := source.(*alert.Lacks); found {
 			return
 		}
 	}
-	t.Error("the rule about failures is not registered")
+	t.Error("the rule about what the machine lacks is not registered")
 }

@@ -39,6 +39,23 @@ func (l *Lacks) Observe(r *result.Result) []Alert {
 	return l.take(r.Identity, r.Lack, r.Started, r.Identity.String())
 }
 
+// Rule implements Rememberer.
+func (l *Lacks) Rule() string { return lacks }
+
+// Remember implements Rememberer.
+func (l *Lacks) Remember(open Alert, lacking func(kind string) []result.Identity) {
+	if open.Lack == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := &lackAlert{alert: open, met: make(map[result.Identity]bool), last: time.Now()}
+	for _, id := range lacking(open.Lack.Kind) {
+		a.met[id] = true
+	}
+	l.open[open.Lack.Kind] = a
+}
+
 // Own takes what a part of stepwatch that is no scenario, such as the evidence, lacks at a time; nil is that it lacks
 // nothing.
 func (l *Lacks) Own(part string, own *result.Lack, at time.Time) []Alert {

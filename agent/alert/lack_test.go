@@ -12,7 +12,7 @@ import (
 
 // TestLacks raises one alert however many scenarios meet a lack, and resolves it when the last of them no longer does.
 func TestLacks(t *testing.T) {
-	rule, perScenario := alert.NewLacks(), alert.NewFailures()
+	rule := alert.NewLacks()
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	var got []string
 	observe := func(after time.Duration, scenario, kind string) {
@@ -24,9 +24,6 @@ func TestLacks(t *testing.T) {
 		}
 		for _, a := range rule.Observe(r) {
 			got = append(got, fmt.Sprintf("%s %s %s %s: %s", after, a.Lack.Kind, a.State, a.Severity, a.Summary))
-		}
-		if changes := perScenario.Observe(r); len(changes) > 0 {
-			t.Errorf("%s: a scenario has its own alert: %+v", scenario, changes)
 		}
 	}
 	for i := range 200 {
@@ -52,24 +49,5 @@ evidence hard: full: make space
 evidence resolved: no longer: full`
 	if all := strings.Join(got, "\n"); all != want {
 		t.Errorf("got\n%s\nwant\n%s", all, want)
-	}
-}
-
-// TestLackLeavesAnOpenAlert checks that a run that proved nothing neither resolves nor hardens the alert of its
-// scenario.
-func TestLackLeavesAnOpenAlert(t *testing.T) {
-	rule := alert.NewFailures()
-	failed := &result.Result{Status: result.Failed, Blame: result.BlameWeb, Attempt: 1, Retries: 1, Steps: []result.StepResult{{Status: result.Failed, Ran: true}}}
-	if got := rule.Observe(failed); len(got) != 1 || got[0].State != alert.Soft {
-		t.Fatalf("got %+v", got)
-	}
-	lacking := *failed
-	lacking.Blame, lacking.Attempt, lacking.Lack = result.BlameMonitor, 2, &result.Lack{Kind: "ports"}
-	if got := rule.Observe(&lacking); got != nil {
-		t.Errorf("got %+v", got)
-	}
-	failed.Attempt = 2
-	if got := rule.Observe(failed); len(got) != 1 || got[0].State != alert.Hard {
-		t.Errorf("got %+v", got)
 	}
 }

@@ -1,0 +1,159 @@
+package state
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/stepwatch/stepwatch/agent/alert"
+	"github.com/stepwatch/stepwatch/agent/result"
+)
+
+// When everything fails at once, the reason is rarely everything. A failure that the network of this machine could explain
+// begins a suspicion, unless a run that began after it got an answer from a remote host. Until such a run refutes it, alerts
+// for such failures wait, but not for longer than uplinkHold. Failures of uplinkHosts hosts without any answer confirm it: from
+// then on such results are a lack of this machine (result.Result.Lack), until a remote host answers again.
+
+// KindUplink is the kind of the lack.
+const KindUplink = "uplink"
+
+const (
+	uplinkHold  = 15 * time.Second // how long an alert waits because of a suspicion
+	uplinkHosts = 3                // how many hosts must fail, and be known
+)
+
+// uplink is what is known about the way from this machine to others.
+type uplink struct {
+	certain bool            // somebody else asks reference hosts, so nothing is suspected here
+	known   map[string]int  // remote hosts that answered, and how many scenarios use them
+	answer  time.Time       // start of the last run that got an answer from a remote host
+	began   time.Time       // of the suspicion: start of the first failed run; zero if there is none
+	until   time.Time       // when alerts wait no longer because of it
+	failed  map[string]bool // hosts that failed since then
+
+	confirmed bool
+}
+
+// SuspectsUplink reports whether the network of this machine could be why a run failed.
+func SuspectsUplink(reason result.Reason) bool {
+	switch reason {
+	case result.ReasonConnect, result.ReasonTimeout, result.ReasonDNS, result.ReasonDisconnected, result.ReasonNotReceived:
+		return true
+	}
+	return false
+}
+
+// remote returns the hosts of addresses that are not this machine.
+func remote(targets []string) (hosts []string) {
+	for _, target := range targets {
+		host, _, err := net.SplitHostPort(target)
+		if err != nil {
+			host = target
+		}
+		ip, err := netip.ParseAddr(host)
+		if host == "" || host == "localhost" || err == nil && (ip.IsLoopback() || ip.IsUnspecified()) || slices.Contains(hosts, host) {
+			continue
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts
+}
+
+// host notes which remote hosts a scenario uses.
+func (m *machine) host(rec *record, hosts []string) {
+	for _, h := range rec.hosts {
+		if m.uplink.known[h]--; m.uplink.known[h] == 0 {
+			delete(m.uplink.known, h)
+		}
+	}
+	for _, h := range hosts {
+		if m.uplink.known == nil {
+			m.uplink.known = make(map[string]int)
+		}
+		m.uplink.known[h]++
+	}
+	rec.hosts = hosts
+}
+
+// uplinkSees looks whether a run got an answer from a remote host.
+func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
+	u := &m.uplink
+	if u.certain || len(r.Targets) == 0 || SuspectsUplink(r.Reason) || r.Blame == result.BlameMonitor || r.Blame == result.BlameScenario {
+		return
+	}
+	if !slices.Equal(rec.targets, r.Targets) {
+		rec.targets = r.Targets
+		m.host(rec, remote(r.Targets))
+	}
+	if len(rec.hosts) == 0 {
+		return
+	}
+	if r.Started.After(u.answer) {
+		u.answer = r.Started
+	}
+	if !u.began.IsZero() && !r.Started.Before(u.began) {
+		u.began, u.failed, u.confirmed = time.Time{}, nil, false
+		for _, other := range m.opened() {
+			if other != rec {
+				m.settle(other, now)
+			}
+		}
+	}
+}
+
+// suspect returns the lack that explains a failed run if the uplink of this machine seems to be down, or nil. It is called
+// before observe.
+func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
+	u := &m.uplink
+	if u.certain || r.Stale || r.Lack != nil || !SuspectsUplink(r.Reason) {
+		return nil
+	}
+	hosts := remote(r.Targets)
+	if len(r.Targets) == 0 {
+		hosts = m.record(r.Identity).hosts // it did not come as far as an address
+	}
+	if len(hosts) != 1 { // none, or one answered before another failed
+		return nil
+	}
+	if u.began.IsZero() {
+		if len(u.known) < uplinkHosts || u.answer.After(r.Started) {
+			return nil
+		}
+		u.began, u.until, u.failed = r.Started, now.Add(uplinkHold), make(map[string]bool)
+	}
+	u.failed[hosts[0]] = true
+	if len(u.failed) < uplinkHosts {
+		return nil
+	}
+	if !u.confirmed {
+		u.confirmed = true
+		for _, rec := range m.opened() {
+			if p := rec.find(RuleFailures); p != nil && p.news() && SuspectsUplink(rec.LastReason) && !rec.LastRun.Before(u.began) {
+				rec.Uncertain = true
+			}
+			m.settle(rec, now)
+		}
+	}
+	return &result.Lack{Kind: KindUplink, Said: fmt.Sprintf("no other machine answers this one any more: %d hosts failed, and none answered since %s", len(u.failed), u.began.Format(time.TimeOnly)),
+		Remedy: "check the network of this machine: its cable, its route and its provider; name hosts that always answer under uplink.references in stepwatch.yml, to be sure"}
+}
+
+// suspected returns why an alert waits because of the uplink, or "".
+func (m *machine) suspected(rec *record, p *problem, now time.Time) string {
+	u := &m.uplink
+	if rec.Uncertain {
+		if !u.confirmed {
+			m.ask(rec, now)
+			m.wakeAt(now.Add(askAgain))
+		}
+		return "uplink: the network of this machine was down in its last run"
+	}
+	if p.Rule != RuleFailures || p.State == alert.Resolved || u.began.IsZero() || u.confirmed || !p.news() || !now.Before(u.until) ||
+		!SuspectsUplink(rec.LastReason) || rec.LastRun.Before(u.began) {
+		return ""
+	}
+	m.wakeAt(u.until)
+	return "uplink: waits for an answer of another host, or for their failures"
+}
