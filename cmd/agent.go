@@ -19,6 +19,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/cmd/httpserver"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/steps/lack"
@@ -105,6 +106,7 @@ type service struct {
 	agent   *agent.Agent
 	server  *httpserver.Server
 	closers []exporters.Closer
+	states  *state.Tracker // of its own, to close; nil if somebody else does
 	log     *slog.Logger
 }
 
@@ -164,7 +166,12 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
 	}
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.Handle("/{$}", landing(paths))
+	if s.agent.States == nil {
+		s.agent.States = state.Open(ctx, state.Options{Log: log})
+		s.states = s.agent.States
+	}
+	mux.Handle("/api/", pages.Bound(s.api(set.config.Name, web)))
+	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", o.listen, err)
@@ -192,7 +199,11 @@ func (s *service) run(ctx context.Context) error {
 	for _, c := range s.closers {
 		errs = append(errs, c.Close(flush))
 	}
-	return errors.Join(append(errs, s.server.Shutdown(flush), <-served)...)
+	errs = append(errs, s.server.Shutdown(flush), <-served)
+	if s.states != nil {
+		errs = append(errs, s.states.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // landing returns the handler of the page at "/", which links to the other pages.

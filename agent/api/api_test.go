@@ -86,13 +86,14 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{tracker: state.New(), book: book, history: new(kept)}
+	w := &world{tracker: state.Open(t.Context(), state.Options{}), book: book, history: new(kept)}
+	t.Cleanup(func() { _ = w.tracker.Close() })
 	var declared []state.Declaration
 	at := time.Now().Add(-time.Hour)
 	for i, name := range []string{"a message arrives", "a message is refused", "it never ran"} {
 		declared = append(declared, state.Declaration{Identity: run(name, "", at, false).Identity, Tags: []string{"@mail", fmt.Sprintf("@number:%d", i+1)}, Interval: time.Minute})
 	}
-	w.tracker.Declare(declared)
+	w.tracker.Declare(declared, true)
 	for i := range 5 {
 		for _, r := range []*result.Result{run("a message arrives", fmt.Sprintf("good-%d", i), at.Add(time.Duration(i)*time.Minute), false),
 			run("a message is refused", fmt.Sprintf("bad-%d", i), at.Add(time.Duration(i)*time.Minute), true)} {
@@ -469,7 +470,7 @@ func many(t testing.TB) *world {
 		declared = append(declared, state.Declaration{Identity: r.Identity, Tags: []string{"@mail", "@every:1m"}, Interval: time.Minute})
 		defer w.tracker.Observe(r)
 	}
-	w.tracker.Declare(declared)
+	w.tracker.Declare(declared, true)
 	return w
 }
 

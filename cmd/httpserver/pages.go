@@ -3,6 +3,7 @@ package httpserver
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -28,6 +29,10 @@ type sending struct {
 func (p *Pages) Bound(page http.Handler) http.Handler {
 	slots := make(chan struct{}, pagesAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 { // whoever sends slowly waits for himself, and not in one of the places
+			body, err := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failing{err}))
+		}
 		timer := time.NewTimer(pageWait)
 		defer timer.Stop()
 		select {
@@ -46,6 +51,17 @@ func (p *Pages) Bound(page http.Handler) http.Handler {
 		}()
 		p.send(w, written)
 	})
+}
+
+// failing is the end of a body: an error if it did not arrive whole.
+type failing struct{ err error }
+
+// Read implements io.Reader.
+func (f failing) Read([]byte) (int, error) {
+	if f.err == nil {
+		return 0, io.EOF
+	}
+	return 0, f.err
 }
 
 // send sends a page that is written.
