@@ -168,14 +168,19 @@ func (a *Agent) Lacking(part string, own *result.Lack) {
 		if rule, takes := rule.(interface {
 			Own(part string, own *result.Lack, at time.Time) []alert.Alert
 		}); takes {
-			for _, change := range rule.Own(part, own, time.Now()) {
-				d.alerts = append(d.alerts, a.logLack(change))
-			}
+			d.alerts = append(d.alerts, a.logged(rule.Own(part, own, time.Now()))...)
 		}
 	}
+	if len(d.alerts) > 0 {
+		a.put(d)
+	}
+}
+
+// put gives a delivery that belongs to no run in progress to every sink, unless they are ending.
+func (a *Agent) put(d delivery) {
 	a.ending.RLock()
 	defer a.ending.RUnlock()
-	if len(d.alerts) == 0 || a.ended {
+	if a.ended {
 		return
 	}
 	for _, q := range a.queues {
@@ -183,10 +188,9 @@ func (a *Agent) Lacking(part string, own *result.Lack) {
 	}
 }
 
-// logLack logs an alert about a lack, and returns it.
-func (a *Agent) logLack(change alert.Alert) alert.Alert {
+// logLack logs an alert about a lack.
+func (a *Agent) logLack(change alert.Alert) {
 	a.Log.Warn("alert "+string(change.State), "rule", change.Rule, "lack", change.Lack.Kind, "summary", change.Summary)
-	return change
 }
 
 // lackOf returns what this machine lacked according to the error of a step, for its result; or nil.

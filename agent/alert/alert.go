@@ -44,6 +44,16 @@ type Source interface {
 	Observe(*result.Result) []Alert
 }
 
+// Forgetter is a Source that keeps something about each scenario. The agent calls Forget when a reload has removed a scenario,
+// after its last result. Forget returns the alerts that this resolves: nobody watches any more what they were about.
+type Forgetter interface {
+	Source
+	Forget(id result.Identity, at time.Time) []Alert
+}
+
+// removed is the summary of an alert that ends because nobody watches its scenario any more.
+const removed = "removed: the scenario is no longer among those that stepwatch runs, so nothing is known about it any more"
+
 // Registry holds rules by name. The zero value is empty and ready. Registering while another goroutine uses the registry
 // is not allowed: it happens in init functions and at the start of tests.
 type Registry struct {

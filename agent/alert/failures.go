@@ -37,16 +37,14 @@ func (f *Failures) Observe(r *result.Result) []Alert {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	before, isOpen := f.open[r.Identity]
+	key := r.Identity.Key() // a scenario that moved in its file is the same
+	before, isOpen := f.open[key]
 	severity := r.State()
 	if severity == result.OK {
 		if !isOpen {
 			return nil
 		}
-		delete(f.open, r.Identity)
-		if len(f.open) == 0 {
-			f.open = make(map[result.Identity]failing) // a map does not shrink, and an outage may have filled it
-		}
+		f.remove(key)
 		return []Alert{{Rule: failures, Identity: r.Identity, State: Resolved, Severity: result.OK, Since: before.since, Summary: r.Summary()}}
 	}
 	now := Alert{Rule: failures, Identity: r.Identity, State: Soft, Severity: severity, Since: r.Started, Summary: r.Summary()}
@@ -56,9 +54,29 @@ func (f *Failures) Observe(r *result.Result) []Alert {
 	if r.Attempt > r.Retries || before.state == Hard {
 		now.State = Hard
 	}
-	f.open[r.Identity] = failing{now.State, now.Severity, now.Since}
+	f.open[key] = failing{now.State, now.Severity, now.Since}
 	if isOpen && before.state == now.State && before.severity == now.Severity {
 		return nil
 	}
 	return []Alert{now}
+}
+
+// remove forgets an open alert. The caller holds mu.
+func (f *Failures) remove(key result.Identity) {
+	delete(f.open, key)
+	if len(f.open) == 0 {
+		f.open = make(map[result.Identity]failing) // a map does not shrink, and an outage may have filled it
+	}
+}
+
+// Forget implements Forgetter.
+func (f *Failures) Forget(id result.Identity, _ time.Time) []Alert {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before, isOpen := f.open[id.Key()]
+	if !isOpen {
+		return nil
+	}
+	f.remove(id.Key())
+	return []Alert{{Rule: failures, Identity: id, State: Resolved, Severity: result.OK, Since: before.since, Summary: removed}}
 }

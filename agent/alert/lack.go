@@ -36,7 +36,7 @@ func NewLacks() *Lacks { return &Lacks{open: make(map[string]*lackAlert)} }
 
 // Observe implements Source.
 func (l *Lacks) Observe(r *result.Result) []Alert {
-	return l.take(r.Identity, r.Lack, r.Started, r.Identity.String())
+	return l.take(r.Identity.Key(), r.Lack, r.Started, r.Identity.String())
 }
 
 // Own takes what a part of stepwatch that is no scenario, such as the evidence, lacks at a time; nil is that it lacks
@@ -75,6 +75,27 @@ func (l *Lacks) take(who result.Identity, own *result.Lack, at time.Time, scenar
 		delete(l.open, other)
 		a.alert.State, a.alert.Severity = Resolved, result.OK
 		a.alert.Summary = "no longer: " + a.alert.Lack.Said
+		changed = append(changed, a.alert)
+	}
+	return changed
+}
+
+// Forget implements Forgetter. The alert is resolved if no other scenario meets the lack.
+func (l *Lacks) Forget(id result.Identity, _ time.Time) []Alert {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var changed []Alert
+	for kind, a := range l.open {
+		if !a.met[id.Key()] {
+			continue
+		}
+		delete(a.met, id.Key())
+		if len(a.met) > 0 {
+			continue
+		}
+		delete(l.open, kind)
+		a.alert.State, a.alert.Severity = Resolved, result.OK
+		a.alert.Summary = "removed: no scenario that met this is loaded any more, so nothing is known about it: " + a.alert.Lack.Said
 		changed = append(changed, a.alert)
 	}
 	return changed
