@@ -94,7 +94,6 @@ type entry struct {
 	wake    time.Time     // what next returned when the entry took its place in the heap
 	index   int           // in the heap
 
-	current *generation // of the current run
 	running *Plan       // of the current run
 	renewed bool        // the current run says nothing about the next ones: it is one of an earlier plan
 	leaving atomic.Bool // it was removed: it starts no run, and nothing more is said about it after its current one
@@ -209,6 +208,7 @@ const defaultGrace = 5 * time.Second
 // completion is a run that has ended.
 type completion struct {
 	entry  *entry
+	load   *generation
 	result *result.Result
 	at     time.Time
 	took   time.Duration
@@ -275,7 +275,7 @@ func (d *dispatcher) report(c completion, pause time.Duration) {
 	d.ended = append(d.ended, c)
 	draining := d.draining
 	d.mu.Unlock()
-	if draining || pause > 0 || c.entry.current.replaced.Load() || c.result.State() != result.OK || d.agent.admission.waiting.Load() > 0 {
+	if draining || pause > 0 || c.load.replaced.Load() || c.result.State() != result.OK || d.agent.admission.waiting.Load() > 0 {
 		select {
 		case d.wake <- struct{}{}:
 		default: // it wakes up anyway
@@ -337,12 +337,12 @@ func (d *dispatcher) start(e *entry) {
 	if e.began.Sub(e.start) > result.LateAfter {
 		e.late.Add(1)
 	}
-	e.current, e.running = e.load, e.plan
-	e.current.inProgress++
+	e.running = e.plan
+	e.load.inProgress++
 	a.running.Add(1)
 	occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Interval}
-	timeouts, pause, turn, began, plan := e.timeouts, e.pause, e.turn, e.began, e.plan
-	e.load.Runner.Start(d.runs, plan, occasion, func(res *result.Result) {
+	timeouts, pause, turn, began, plan, load := e.timeouts, e.pause, e.turn, e.began, e.plan, e.load
+	load.Runner.Start(d.runs, plan, occasion, func(res *result.Result) {
 		ended := time.Now()
 		took := ended.Sub(began)
 		note(res, plan, took, timeouts)
@@ -354,7 +354,7 @@ func (d *dispatcher) start(e *entry) {
 		if e.leaving.Load() {
 			a.forget(e)
 		}
-		d.report(completion{e, res, ended, took}, pause)
+		d.report(completion{e, load, res, ended, took}, pause)
 	})
 }
 
@@ -374,8 +374,8 @@ func (d *dispatcher) end(c completion) {
 	a, e := d.agent, c.entry
 	a.admission.leave(e, d.start)
 	e.busy, e.stale = false, time.Time{}
-	e.current.left()
-	e.current, e.running = nil, nil
+	c.load.left()
+	e.running = nil
 	switch {
 	case e.leaving.Load():
 		a.admission.connects(e, nil)

@@ -330,10 +330,10 @@ func TestReloadWhileRunsWait(t *testing.T) {
 		}
 		reloads(t, a, Loaded{Runner: f, Plans: plans(1, time.Minute, 0)})
 		time.Sleep(time.Minute)
+		stop()
 		if n := len(a.admission.targets); n != 2 {
 			t.Errorf("%d addresses are known, want those of one scenario", n)
 		}
-		stop()
 	})
 }
 
