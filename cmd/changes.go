@@ -94,7 +94,7 @@ func (n *notifier) follow(w *watched, dirs []string) (more bool) {
 	add := func(dir string) {
 		for { // the nearest that there is
 			if info, err := os.Stat(dir); err == nil && info.IsDir() {
-				wanted[filepath.Clean(dir)] = true
+				wanted[dir] = true
 				return
 			}
 			n.names[filepath.Base(dir)] = true
@@ -106,19 +106,26 @@ func (n *notifier) follow(w *watched, dirs []string) (more bool) {
 		}
 	}
 	inside := func(dir string) {
-		add(dir)
-		n.within[filepath.Clean(dir)] = true
-		if absolute, err := filepath.Abs(dir); err == nil { // so that one that is replaced is noticed
-			add(filepath.Dir(absolute))
-			n.names[filepath.Base(absolute)] = true
+		dir, err := filepath.Abs(dir)
+		if err != nil {
+			return // without a working directory nothing is found
 		}
+		if n.within[dir] {
+			return
+		}
+		n.within[dir] = true
+		add(dir)
+		add(filepath.Dir(dir)) // so that one that is replaced is noticed
+		n.names[filepath.Base(dir)] = true
 	}
 	for _, path := range w.files {
 		n.names[filepath.Base(path)] = true
 		inside(filepath.Dir(path))
-		if target, err := filepath.EvalSymlinks(path); err == nil && filepath.Dir(target) != filepath.Dir(filepath.Clean(path)) {
-			n.names[filepath.Base(target)] = true
-			add(filepath.Dir(target))
+		if target, err := filepath.EvalSymlinks(path); err == nil && target != filepath.Clean(path) {
+			if target, err = filepath.Abs(target); err == nil {
+				n.names[filepath.Base(target)] = true
+				add(filepath.Dir(target))
+			}
 		}
 	}
 	for _, dir := range slices.Concat(w.flat, dirs) {
@@ -207,7 +214,7 @@ func (n *notifier) change(ctx context.Context, state func() (w *watched, before 
 	for {
 		w, before := state()
 		now, dirs := w.look()
-		for n.follow(w, dirs) { // what changed before the kernel was asked
+		for more := 0; n.follow(w, dirs) && more < 3; more++ { // what changed before the kernel was asked
 			now, dirs = w.look()
 		}
 		if !maps.Equal(now, before) {
