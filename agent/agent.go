@@ -63,6 +63,7 @@ type Agent struct {
 	load      *generation // the latest
 	admission *admission
 	roster    atomic.Pointer[roster]
+	refused   atomic.Bool
 	reloading sync.Mutex // held by a reload
 	reloads   chan *reload
 	over      chan struct{} // closed when nobody takes reloads any more
@@ -152,7 +153,7 @@ func (a *Agent) init() {
 func (a *Agent) Stats() result.Stats {
 	a.init()
 	now := a.roster.Load()
-	s := result.Stats{Running: int(a.running.Load()), Waiting: int(a.admission.waiting.Load()), Workers: now.workers,
+	s := result.Stats{Loaded: now.loaded, Refused: a.refused.Load(), Running: int(a.running.Load()), Waiting: int(a.admission.waiting.Load()), Workers: now.workers,
 		Abandoned: now.load.Runner.Abandoned(), Mistakes: now.load.Mistakes, Scenarios: make([]result.ScenarioStats, 0, len(now.scenarios)), Dropped: make(map[string]uint64, len(a.queues))}
 	for _, l := range now.scenarios {
 		s.Scenarios = append(s.Scenarios, result.ScenarioStats{Identity: l.plan.Identity, Interval: l.plan.Interval,

@@ -73,6 +73,7 @@ func (g *generation) end() {
 // roster are the scenarios on a schedule, for those who do not own the entries. It is not changed.
 type roster struct {
 	load      *generation
+	loaded    time.Time
 	workers   int
 	scenarios []listed
 }
@@ -85,7 +86,7 @@ type listed struct {
 
 // list makes the roster of what is loaded.
 func (a *Agent) list(workers int) {
-	r := &roster{load: a.load, workers: workers, scenarios: make([]listed, len(a.entries))}
+	r := &roster{load: a.load, loaded: time.Now(), workers: workers, scenarios: make([]listed, len(a.entries))}
 	for i, e := range a.entries {
 		r.scenarios[i] = listed{e, e.plan}
 	}
@@ -144,8 +145,13 @@ func (a *Agent) Reload(ctx context.Context, l Loaded) (Changes, error) {
 	for _, e := range r.removed { // a rule or a log may be slow
 		a.forget(e)
 	}
+	a.refused.Store(false)
 	return r.changes, nil
 }
+
+// Refused notes that the files were loaded again and have mistakes, so that nothing has changed. Stats shows it until the next
+// Reload.
+func (a *Agent) Refused() { a.refused.Store(true) }
 
 // forget lets rules and sinks forget a scenario that was removed.
 func (a *Agent) forget(e *entry) {

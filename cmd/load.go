@@ -26,6 +26,7 @@ type loader struct {
 	strict *bool   // same
 	base   *string // same
 	glue   []cucumber.Glue
+	before *config.Config // that the program already runs with; nil at the start
 }
 
 func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
@@ -68,7 +69,7 @@ type set struct {
 
 // read loads everything that it can. It returns an error only if nothing can be checked: an invalid configuration, no paths.
 func (l *loader) read(paths []string) (*set, error) {
-	c, err := config.Load(*l.config)
+	c, err := l.configuration()
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +109,13 @@ func (l *loader) read(paths []string) (*set, error) {
 		s.refuse(loaded.Broken, problems.Problems)
 	}
 	return s, nil
+}
+
+func (l *loader) configuration() (*config.Config, error) {
+	if l.before != nil {
+		return config.Again(*l.config, l.before)
+	}
+	return config.Load(*l.config)
 }
 
 // refuse records the mistakes of whole files, and makes a plan that names them for each of their scenarios.

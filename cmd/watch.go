@@ -111,6 +111,10 @@ func (w *watched) follow(configuration string, paths []string, s *set) {
 		w.files, w.flat = append(w.files, path), append(w.flat, filepath.Dir(path))
 		w.deep = append(w.deep, features.SentenceDirs(filepath.Dir(path))...)
 	}
+	for _, list := range []*[]string{&w.files, &w.flat, &w.deep} { // a file has many scenarios
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
 }
 
 // look returns the stamps of the existing files, and the directories below those that are watched with them. A file that cannot
