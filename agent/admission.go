@@ -78,18 +78,49 @@ func newAdmission(limits Limits, entries []*entry) *admission {
 		features: make(map[string]*gate),
 		targets:  make(map[string]*gate),
 	}
+	a.admits(entries)
+	return a
+}
+
+// admits makes the gates of the features of these entries. Those that there are stay as they are.
+func (a *admission) admits(entries []*entry) {
+	before := a.features
+	a.features = make(map[string]*gate)
 	for _, e := range entries {
 		name := e.plan.Identity.Feature
-		if a.features[name] == nil {
-			a.features[name] = &gate{kind: gateFeature, name: name, limit: limits.Workers}
+		switch g := before[name]; {
+		case a.features[name] != nil:
+		case g != nil:
+			a.features[name] = g
+		default:
+			a.features[name] = &gate{kind: gateFeature, name: name}
 		}
 	}
+	limit := a.limits.Workers
 	if len(a.features) > 1 { // one feature has nobody to leave room for
-		for _, g := range a.features {
-			g.limit = max(1, limits.Workers/2)
-		}
+		limit = max(1, limit/2)
 	}
-	return a
+	for _, g := range a.features {
+		g.limit = limit
+	}
+}
+
+// limit takes new limits for the runs to come. limits.Workers is not zero.
+func (a *admission) limit(limits Limits) {
+	fresh := newAdmission(limits, nil)
+	a.limits = fresh.limits
+	a.all.limit, a.unproven.limit, a.hung.limit, a.browser.limit = fresh.all.limit, fresh.unproven.limit, fresh.hung.limit, fresh.browser.limit
+	for address, g := range a.targets {
+		g.limit = a.limits.at(address)
+	}
+}
+
+// at returns how many runs may be in progress at an address.
+func (l *Limits) at(address string) int {
+	if own, found := l.At[address]; found {
+		return own
+	}
+	return l.Parallel
 }
 
 // connects sets the addresses that the entry's next runs connect to. The entry is idle.
@@ -102,10 +133,7 @@ func (a *admission) connects(e *entry, addresses []string) {
 	for i, address := range addresses {
 		g := a.targets[address]
 		if g == nil {
-			g = &gate{kind: gateTarget, name: address, limit: a.limits.Parallel, holders: make(map[*entry]bool)}
-			if own, found := a.limits.At[address]; found {
-				g.limit = own
-			}
+			g = &gate{kind: gateTarget, name: address, limit: a.limits.at(address), holders: make(map[*entry]bool)}
 			a.targets[address] = g
 		}
 		g.members++
@@ -178,6 +206,25 @@ func (a *admission) leave(e *entry, start func(*entry)) {
 		delete(g.holders, e)
 	}
 	for _, g := range e.gates {
+		a.wake(g, start)
+	}
+}
+
+// withdraw takes back what an entry asked for that waits.
+func (a *admission) withdraw(e *entry) {
+	e.blocked.waiting = slices.DeleteFunc(e.blocked.waiting, func(other *entry) bool { return other == e })
+	e.gates, e.blocked = e.gates[:0], nil
+	a.waiting.Add(-1)
+}
+
+// wakeAll lets those enter who wait at a gate that has got more room.
+func (a *admission) wakeAll(start func(*entry)) {
+	for _, gates := range []map[string]*gate{a.features, a.targets} {
+		for _, g := range gates {
+			a.wake(g, start)
+		}
+	}
+	for _, g := range []*gate{a.browser, a.hungTab, a.hung, a.unproven, a.all} {
 		a.wake(g, start)
 	}
 }

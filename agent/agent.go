@@ -42,7 +42,13 @@ type RestoredSink interface {
 	Restore([]alert.Alert)
 }
 
-// Agent runs plans on their schedules until it is stopped. Its fields are set before Run.
+// ForgettingSink is a Sink that keeps something for each scenario. The agent calls Forget when a reload has removed a scenario,
+// after its last result and its last alert. A scenario of that identity may be loaded again later.
+type ForgettingSink interface {
+	Forget(result.Identity)
+}
+
+// Agent runs plans on their schedules until it is stopped. Its fields are set before Run. Reload replaces the plans later.
 type Agent struct {
 	Runner PlanRunner
 	Plans  []*Plan
@@ -58,10 +64,19 @@ type Agent struct {
 	// scenarios that are not loaded stay open.
 	Mistakes map[string]int
 
+	// Ended is Loaded.Ended for the plans above.
+	Ended func()
+
 	once      sync.Once
-	entries   []*entry
+	entries   []*entry    // those of the dispatcher
+	load      *generation // the latest
 	dispatch  atomic.Pointer[dispatcher]
 	admission *admission
+	roster    atomic.Pointer[roster]
+	refused   atomic.Bool
+	reloading sync.Mutex // held by a reload
+	reloads   chan *reload
+	over      chan struct{} // closed when nobody takes reloads any more
 	queues    map[string]*sinkQueue
 	running   atomic.Int64
 	ending    sync.RWMutex // guards ended, after which the queues are closed
@@ -74,8 +89,12 @@ const queueLength = 1024
 // entry is the schedule of one plan. Only the dispatcher accesses it, except for the counters and what reporting guards.
 type entry struct {
 	plan    *Plan
+	load    *generation   // that the plan belongs to
+	print   fingerprint   // of the plan
+	wants   []string      // the addresses that its text says
 	offset  time.Duration // of its due times into each interval, counted from the Unix epoch
 	due     time.Time     // of the next scheduled run
+	shift   time.Duration // of the due time after that, because the offset has changed
 	retry   time.Time     // of a quick repetition after a failure; zero if there is none
 	start   time.Time     // due time of the waiting or current run
 	asked   time.Time     // when it asked for its places
@@ -86,6 +105,10 @@ type entry struct {
 	attempt int           // of the next run
 	wake    time.Time     // what next returned when the entry took its place in the heap
 	index   int           // in the heap
+
+	running *Plan       // of the current run
+	renewed bool        // the current run says nothing about the next ones: it is one of an earlier plan
+	leaving atomic.Bool // it was removed: it starts no run, and nothing more is said about it after its current one
 
 	standing standing
 	timeouts int           // runs in a row that got no answer in time
@@ -125,18 +148,15 @@ func (a *Agent) init() {
 		if a.States == nil {
 			a.States = state.Open(context.Background(), state.Options{Log: a.Log})
 		}
-		var scheduled []*Plan
-		for _, p := range a.Plans {
-			if p.Interval > 0 && !p.Scenario.Policy.Manual {
-				scheduled, a.entries = append(scheduled, p), append(a.entries, &entry{plan: p, attempt: a.States.Attempt(p.Identity)})
-			}
-		}
-		a.States.Declare(declarations(scheduled), len(a.Mistakes) == 0)
-		spread(a.entries, a.Name)
+		first := a.prepare(Loaded{Runner: a.Runner, Plans: a.Plans, Limits: a.Limits, Mistakes: a.Mistakes, Ended: a.Ended})
+		a.entries, a.load = first.entries, first.load
+		a.States.Declare(first.declared())
 		a.admission = newAdmission(a.Limits, a.entries)
 		for _, e := range a.entries {
-			a.admission.connects(e, a.Runner.Addresses(e.plan))
+			a.admission.connects(e, e.wants)
 		}
+		a.list(a.Limits.Workers)
+		a.reloads, a.over = make(chan *reload), make(chan struct{})
 		a.queues = make(map[string]*sinkQueue, len(a.Sinks))
 		for name, sink := range a.Sinks {
 			a.queues[name] = &sinkQueue{sink: sink, items: make(chan delivery, queueLength), delivered: func(number uint64) { a.States.Delivered(name, number) }}
@@ -147,11 +167,12 @@ func (a *Agent) init() {
 // Stats returns a snapshot of the agent's own state. It may be called at any time, from any goroutine.
 func (a *Agent) Stats() result.Stats {
 	a.init()
-	s := result.Stats{Running: int(a.running.Load()), Waiting: int(a.admission.waiting.Load()), Workers: a.Limits.Workers,
-		Abandoned: a.Runner.Abandoned(), Mistakes: a.Mistakes, Scenarios: make([]result.ScenarioStats, 0, len(a.entries)), Dropped: make(map[string]uint64, len(a.queues))}
-	for _, e := range a.entries {
-		s.Scenarios = append(s.Scenarios, result.ScenarioStats{Identity: e.plan.Identity, Interval: e.plan.Interval,
-			Missed: e.missed.Load(), Late: e.late.Load()})
+	now := a.roster.Load()
+	s := result.Stats{Loaded: now.loaded, Refused: a.refused.Load(), Running: int(a.running.Load()), Waiting: int(a.admission.waiting.Load()), Workers: now.workers,
+		Abandoned: now.load.Runner.Abandoned(), Mistakes: now.load.Mistakes, Scenarios: make([]result.ScenarioStats, 0, len(now.scenarios)), Dropped: make(map[string]uint64, len(a.queues))}
+	for _, l := range now.scenarios {
+		s.Scenarios = append(s.Scenarios, result.ScenarioStats{Identity: l.plan.Identity, Interval: l.plan.Interval,
+			Missed: l.entry.missed.Load(), Late: l.entry.late.Load()})
 	}
 	for name, q := range a.queues {
 		s.Dropped[name] = q.dropped.Load()
@@ -177,9 +198,10 @@ func (a *Agent) Run(ctx context.Context) {
 	}
 	runs, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
-	d := &dispatcher{agent: a, runs: runs, wake: make(chan struct{}, 1)}
+	d := &dispatcher{agent: a, runs: runs, wake: make(chan struct{}, 1), leaving: make(map[result.Identity]*entry)}
 	a.dispatch.Store(d)
 	d.loop(ctx)
+	close(a.over)
 	d.drain(stop)
 	d.reports.Wait()
 	a.States.Flush() // the last alerts come into the queues
@@ -214,6 +236,7 @@ const defaultGrace = 5 * time.Second
 // completion is a run that has ended.
 type completion struct {
 	entry  *entry
+	load   *generation
 	result *result.Result
 	at     time.Time
 	took   time.Duration
@@ -222,12 +245,14 @@ type completion struct {
 // dispatcher runs the schedule in one goroutine, which owns every entry and the admission.
 //
 // It wakes up when an entry is due, and then takes over the runs that have ended in the meantime. A run that ends wakes it only
-// if something may happen before the next due time because of that: if somebody waits for a place, or if the run did not pass.
+// if something may happen before the next due time because of that: if somebody waits for a place, if the run did not pass, or
+// if it was one of an earlier set.
 // So a thousand runs a second wake it a hundred times, not a thousand times.
 type dispatcher struct {
 	agent   *Agent
 	runs    context.Context // parent context of every run
 	queue   entryHeap
+	leaving map[result.Identity]*entry // those that were removed, and have a run in progress
 	wake    chan struct{}
 	reports sync.WaitGroup // statements about runs that are too late
 
@@ -266,6 +291,8 @@ func (d *dispatcher) loop(ctx context.Context) {
 		case <-timer.C:
 			set = time.Time{}
 		case <-d.wake:
+		case r := <-d.agent.reloads:
+			d.reload(r, time.Now())
 		}
 	}
 }
@@ -277,7 +304,7 @@ func (d *dispatcher) report(c completion, pause time.Duration) {
 	d.ended = append(d.ended, c)
 	draining := d.draining
 	d.mu.Unlock()
-	if draining || pause > 0 || c.result.State() != result.OK || d.agent.admission.waiting.Load() > 0 {
+	if draining || pause > 0 || c.load.replaced.Load() || c.result.State() != result.OK || d.agent.admission.waiting.Load() > 0 {
 		select {
 		case d.wake <- struct{}{}:
 		default: // it wakes up anyway
@@ -349,7 +376,7 @@ func (d *dispatcher) collect(now time.Time) {
 		}
 		due := e.wake
 		if due.Equal(e.due) {
-			e.due = e.due.Add(e.plan.Interval)
+			e.due, e.shift = e.due.Add(e.plan.Interval+e.shift), 0
 		}
 		e.retry = time.Time{} // this run replaces the repetition
 		if e.busy {
@@ -373,19 +400,24 @@ func (d *dispatcher) start(e *entry) {
 	if e.began.Sub(e.start) > result.LateAfter {
 		e.late.Add(1)
 	}
+	e.running = e.plan
+	e.load.inProgress++
 	a.running.Add(1)
 	occasion := Occasion{Due: e.start, Attempt: e.attempt, Interval: e.plan.Interval}
-	timeouts, pause, turn, began := e.timeouts, e.pause, e.turn, e.began
-	a.Runner.Start(d.runs, e.plan, occasion, func(res *result.Result) {
+	timeouts, pause, turn, began, plan, load := e.timeouts, e.pause, e.turn, e.began, e.plan, e.load
+	load.Runner.Start(d.runs, plan, occasion, func(res *result.Result) {
 		ended := time.Now()
 		took := ended.Sub(began)
-		note(res, e.plan, took, timeouts)
+		note(res, plan, took, timeouts)
 		a.logBackoff(res, pause)
 		e.reporting.Lock()
 		e.reported = turn
 		a.hand(res)
 		e.reporting.Unlock()
-		d.report(completion{e, res, ended, took}, pause)
+		if e.leaving.Load() {
+			a.forget(e)
+		}
+		d.report(completion{e, load, res, ended, took}, pause)
 	})
 }
 
@@ -405,9 +437,23 @@ func (d *dispatcher) end(c completion) {
 	a, e := d.agent, c.entry
 	a.admission.leave(e, d.start)
 	e.busy, e.stale = false, time.Time{}
-	a.admission.connects(e, learned(e.targets, c.result))
-	if e.remember(c.result, c.took) {
-		d.restore(e)
+	c.load.left()
+	e.running = nil
+	switch {
+	case e.leaving.Load():
+		a.admission.connects(e, nil)
+		if key := e.plan.Identity.Key(); d.leaving[key] == e {
+			delete(d.leaving, key)
+		}
+		return
+	case e.renewed:
+		e.renewed = false
+		a.admission.connects(e, e.wants)
+	default:
+		a.admission.connects(e, learned(e.targets, c.result))
+		if e.remember(c.result, c.took) {
+			d.restore(e)
+		}
 	}
 	switch {
 	case c.result.Lack != nil: // it proved nothing, so it is no attempt; a long interval is not waited for
@@ -438,13 +484,17 @@ func (d *dispatcher) restore(e *entry) {
 		if other.pause == 0 || other.busy || !slices.ContainsFunc(other.targets, func(g *gate) bool { return slices.Contains(e.targets, g) }) {
 			continue
 		}
-		interval := other.plan.Interval
-		if early := other.due.Sub(now); early > interval {
-			other.due = other.due.Add(-early.Truncate(interval))
-		}
-		other.pause = 0
+		other.hasten(now)
 		d.moved(other)
 	}
+}
+
+// hasten gives an entry its schedule back.
+func (e *entry) hasten(now time.Time) {
+	if early := e.due.Sub(now); early > e.plan.Interval {
+		e.due = e.due.Add(-early.Truncate(e.plan.Interval))
+	}
+	e.pause = 0
 }
 
 // learned returns the addresses that the next runs of an entry connect to. A run that did not pass may not have come to all of
@@ -497,7 +547,7 @@ func (a *Agent) hand(res *result.Result) {
 		a.Log.Warn("clean-up incomplete", "scenario", res.Identity.String(), "left", res.Cleanup)
 	}
 	for _, q := range a.queues {
-		q.put(delivery{result: res})
+		q.put(delivery{about: res.Identity, result: res})
 	}
 	a.States.Observe(res)
 	for _, rule := range a.Rules {

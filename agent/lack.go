@@ -172,6 +172,18 @@ func (a *Agent) Lacking(part string, own *result.Lack) {
 	}
 }
 
+// put gives a delivery to every sink, unless they are ending.
+func (a *Agent) put(d delivery) {
+	a.ending.RLock()
+	defer a.ending.RUnlock()
+	if a.ended {
+		return
+	}
+	for _, q := range a.queues {
+		q.put(d)
+	}
+}
+
 // lackOf returns what this machine lacked according to the error of a step, for its result; or nil.
 func lackOf(err error) *result.Lack {
 	failure := (*steps.Failure)(nil)

@@ -34,7 +34,7 @@ type Plan struct {
 	bound     []*steps.Bound // one for each step; nil if the step has a problem
 	library   *steps.Library // that the steps are bound to
 	script    *script        // the same scenario for godog
-	seen      *steps.Seen    // the secrets that its runs have read
+	seen      *steps.Seen    // the secrets that its runs have read; a plan has those of the one that it follows after a reload
 }
 
 // display are the text and the label of a step without passwords.

@@ -9,10 +9,12 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 )
 
-// delivery is a result, or alerts.
+// delivery is a result, alerts, or that a scenario was removed.
 type delivery struct {
-	result *result.Result // nil if there are only alerts
+	about  result.Identity // of the result, or of the scenario that was removed
+	result *result.Result  // nil if there is none
 	alerts []alert.Alert
+	forget bool // the scenario was removed
 }
 
 // sinkQueue isolates a slow sink from the others and from the schedule. If the queue is full, results of a scenario replace
@@ -27,6 +29,7 @@ type sinkQueue struct {
 	mu      sync.Mutex
 	last    map[result.Identity]delivery // those that did not fit, to be taken once the queue is empty
 	alerts  []alert.Alert                // those that did not fit, in order
+	gone    map[result.Identity]bool     // the scenarios that were removed, to be forgotten after those
 	waiting []uint64                     // numbers of the alerts that the sink does not have yet, rising
 }
 
@@ -36,11 +39,20 @@ const alertsMost = 10000
 func (q *sinkQueue) put(d delivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if d.result == nil {
+	if d.result == nil && !d.forget {
 		q.putAlerts(d)
 		return
 	}
-	if _, found := q.last[d.result.Identity]; found {
+	key := d.about.Key()
+	if d.forget && len(q.last)+len(q.alerts) > 0 { // never before what was said about the scenario
+		if q.gone == nil {
+			q.gone = make(map[result.Identity]bool)
+		}
+		q.gone[key] = true
+		return
+	}
+	delete(q.gone, key) // it is loaded again
+	if _, found := q.last[key]; found {
 		q.dropped.Add(1)
 	} else {
 		select {
@@ -52,7 +64,7 @@ func (q *sinkQueue) put(d delivery) {
 	if q.last == nil {
 		q.last = make(map[result.Identity]delivery)
 	}
-	q.last[d.result.Identity] = d
+	q.last[key] = d
 }
 
 func (q *sinkQueue) putAlerts(d delivery) {
@@ -105,18 +117,24 @@ func (q *sinkQueue) deliver() {
 
 func (q *sinkQueue) exportLast() {
 	q.mu.Lock()
-	last, alerts := q.last, q.alerts
-	q.last, q.alerts = nil, nil
+	last, alerts, gone := q.last, q.alerts, q.gone
+	q.last, q.alerts, q.gone = nil, nil, nil
 	q.mu.Unlock()
 	for _, d := range last {
 		q.export(d)
 	}
 	q.export(delivery{alerts: alerts})
+	for key := range gone {
+		q.export(delivery{about: key, forget: true})
+	}
 }
 
 func (q *sinkQueue) export(d delivery) {
 	if d.result != nil {
 		q.sink.Export(d.result)
+	}
+	if sink, does := q.sink.(ForgettingSink); does && d.forget {
+		sink.Forget(d.about)
 	}
 	sink, wants := q.sink.(AlertSink)
 	if !wants || len(d.alerts) == 0 {

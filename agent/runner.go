@@ -42,8 +42,14 @@ type Runner struct {
 	// Log gets a line for each step that is abandoned, and for each that returns after all; nil means none.
 	Log *slog.Logger
 
-	mu        sync.Mutex
-	abandoned map[*Plan]leftover // what has not returned yet, by its plan
+	mu   sync.Mutex
+	left *leftovers // what has not returned yet
+}
+
+// leftovers is the code of ended runs that has not returned, by the scenario's plan and those that followed it after a reload.
+type leftovers struct {
+	mu    sync.Mutex
+	known map[*steps.Seen]leftover
 }
 
 // leftover is code of an ended run that has not returned: a step that ignored its deadline, a clean-up, or both.
@@ -332,9 +338,10 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 
 // refuse returns why the plan must not start now, or nil.
 func (r *Runner) refuse(p *Plan) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if left, found := r.abandoned[p]; found {
+	all := r.leftovers()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if left, found := all.known[p.seen]; found {
 		return steps.Fail(result.ReasonAbandoned, result.BlameMonitor,
 			"not started: %s of an earlier run ignored its deadline %s ago and has not returned yet, which is a bug in its code: only this scenario waits for it; restart stepwatch to run it again",
 			left.what, time.Since(left.since).Round(time.Second))
@@ -344,31 +351,31 @@ func (r *Runner) refuse(p *Plan) error {
 
 // leave records what still runs after the end of a run of the plan, until it returns.
 func (r *Runner) leave(p *Plan, what string, ended <-chan struct{}) {
-	since := time.Now()
-	r.mu.Lock()
-	if r.abandoned == nil {
-		r.abandoned = make(map[*Plan]leftover)
+	since, all := time.Now(), r.leftovers()
+	all.mu.Lock()
+	if all.known == nil {
+		all.known = make(map[*steps.Seen]leftover)
 	}
-	left, more := r.abandoned[p]
+	left, more := all.known[p.seen]
 	if !more {
 		left = leftover{what: what, since: since}
 	}
 	left.count++
-	r.abandoned[p] = left
-	r.mu.Unlock()
+	all.known[p.seen] = left
+	all.mu.Unlock()
 	if r.Log != nil {
 		r.Log.Warn("code ignores its deadline: its scenario does not run again until it returns", "scenario", p.Identity.String(), "code", what)
 	}
 	go func() {
 		<-ended
-		r.mu.Lock()
-		left := r.abandoned[p]
+		all.mu.Lock()
+		left := all.known[p.seen]
 		if left.count--; left.count > 0 {
-			r.abandoned[p] = left
+			all.known[p.seen] = left
 		} else {
-			delete(r.abandoned, p)
+			delete(all.known, p.seen)
 		}
-		r.mu.Unlock()
+		all.mu.Unlock()
 		if r.Log != nil {
 			r.Log.Info("code that ignored its deadline has returned", "scenario", p.Identity.String(), "code", what, "after", time.Since(since).Round(time.Millisecond))
 		}
@@ -398,9 +405,23 @@ func (r *Runner) Addresses(p *Plan) []string {
 
 // Abandoned returns the number of scenarios with code that ignored its deadline and has not returned yet.
 func (r *Runner) Abandoned() int {
+	all := r.leftovers()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return len(all.known)
+}
+
+// Follow makes the runner one of a reload: what runs of the runner before it have left is its own from now on. So no scenario
+// starts while a step of it, loaded earlier, has not returned. It is called before the first run.
+func (r *Runner) Follow(before *Runner) { r.left = before.leftovers() }
+
+func (r *Runner) leftovers() *leftovers {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.abandoned)
+	if r.left == nil {
+		r.left = new(leftovers)
+	}
+	return r.left
 }
 
 // cleanUp closes the world with separate time, so that a run that used up its deadline still removes its mail. It returns

@@ -23,7 +23,7 @@ func (d *dispatcher) tell(e *entry, now time.Time) {
 	d.reports.Go(func() { // a log or a rule may be slow
 		e.reporting.Lock()
 		defer e.reporting.Unlock()
-		if e.reported != turn {
+		if e.reported != turn && !e.leaving.Load() {
 			d.agent.hand(res)
 		}
 	})
@@ -35,6 +35,10 @@ func overdueResult(e *entry, now time.Time) *result.Result {
 	res := &result.Result{Identity: p.Identity, Stale: true, Attempt: e.attempt, Retries: p.Retries, Due: e.start, Started: now,
 		Status: result.Skipped, Reason: result.ReasonNotRun, Blame: result.BlameMonitor, Budget: p.Budget, Interval: p.Interval,
 		Steps: skipped(p, 0), Timeouts: e.timeouts, Backoff: e.pause}
+	limit := p.Timeout
+	if e.running != nil { // the run may be one of an earlier plan
+		limit = e.running.Timeout
+	}
 	var why string
 	var target bool
 	switch ran, came := now.Sub(e.began), e.asked.Sub(e.start); {
@@ -43,10 +47,10 @@ func overdueResult(e *entry, now time.Time) *result.Result {
 	case e.began.IsZero():
 		why, target = e.blocked.taken(now)
 		why = fmt.Sprintf("it waits for %s, %s", e.blocked.place(e), why)
-	case ran < p.Timeout && e.blocked != nil:
+	case ran < limit && e.blocked != nil:
 		why = fmt.Sprintf("its run waited %s for %s, and is in progress for %s", shown(e.began.Sub(e.start)), e.blocked.place(e), shown(ran))
 	default:
-		why = fmt.Sprintf("the run that began %s ago has not ended, although its deadline is %s", shown(ran), p.Timeout)
+		why = fmt.Sprintf("the run that began %s ago has not ended, although its deadline is %s", shown(ran), limit)
 	}
 	if target {
 		res.Blame = result.BlameTarget

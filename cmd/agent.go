@@ -38,15 +38,18 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	listen := f.String("listen", "", "host:port of the HTTP server (default: listen of stepwatch.yml, 127.0.0.1:9469)")
 	webConfig := f.String("web.config.file", "", "TLS and logins of the HTTP server, in the file format of the Prometheus exporters (default: web_config of stepwatch.yml)")
 	profiles := f.Bool("pprof", false, "serve /debug/pprof/ to whoever is logged in or on this machine")
+	watch := f.Bool("watch", true, "reload when the configuration, a feature or another file that they need changes")
 	if code, done := parse(t, f, "[PATH…]", args, exitNotRun); done {
 		return code
 	}
+	hangups := onHangup(t)
+	defer t.hangup.Store(nil)
 	collector.Pace(collector.Agent)
+	unread := load.unread(f.Args(), *watch)
 	set, err := load.watched(f.Args())
 	if err != nil {
 		return notRun(t, err)
 	}
-	defer set.close()
 	log := slog.New(slog.NewTextHandler(t.err, nil))
 	claim, mine, err := claimState(set, log)
 	if err != nil {
@@ -84,6 +87,9 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	}
 	defer file.Close()
 	s.agent.States = states
+	reloads := newReloader(load, f.Args(), set, s.runner, s.agent, log, unread)
+	defer reloads.stop()
+	s.mux.Handle("/-/reload", reloads.handler())
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
 	kept.Lacking = func(own *result.Lack) { s.agent.Lacking("evidence", own) }
@@ -91,10 +97,15 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		log.Warn("a limit of this machine is low: " + w)
 	}
 	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at %s\n", counted(len(set.plans), "scenario"), s.server.URL("/metrics"))
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	go kept.SweepHourly(watching) // nobody waits for a slow disk
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go kept.SweepHourly(ctx) // nobody waits for a slow disk
+	go hangups.serve(ctx, reloads, stop)
+	if *watch {
+		go reloads.watchFiles(ctx)
+	}
 	t.serving(s.agent)
+	set.release()
 	debug.FreeOSMemory() // reading the features leaves several times as much garbage as they need
 	if err := s.run(ctx); err != nil {
 		return notRun(t, err)
@@ -116,6 +127,9 @@ func (t *terminal) serving(a *agent.Agent) {
 // service is an agent with its exporters and its HTTP server.
 type service struct {
 	agent   *agent.Agent
+	runner  *agent.Runner // the first
+	mux     *http.ServeMux
+	health  health
 	server  *httpserver.Server
 	closers []exporters.Closer
 	inbox   *jobs.Inbox
@@ -134,12 +148,9 @@ type serverOptions struct {
 // results.
 func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
-	s := &service{log: log, agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
-		Rules: alert.Builtin.Sources(), Limits: set.config.Limits, Log: log}}
+	s := &service{log: log, runner: runner, mux: http.NewServeMux(), agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
+		Rules: alert.Builtin.Sources(), Limits: set.limits(), Log: log}}
 	runner.Log = log
-	if chromium := set.browser(); chromium != nil {
-		s.agent.Limits.Browser = chromium.Tabs()
-	}
 	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
 	var web *httpserver.WebConfig
 	if o.webConfig != "" {
@@ -151,7 +162,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 			log.Warn("the web configuration is probably not as it was meant: "+w, "file", o.webConfig)
 		}
 	}
-	mux, pages := http.NewServeMux(), new(httpserver.Pages)
+	mux, pages := s.mux, new(httpserver.Pages)
 	names := set.config.Exporters()
 	if !slices.Contains(names, "prometheus") {
 		names = append(names, "prometheus")
@@ -179,7 +190,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
 	}
-	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.health.serve(mux)
 	if s.agent.States == nil {
 		s.agent.States = state.Open(ctx, state.Options{Log: log})
 		s.states = s.agent.States
@@ -206,6 +217,8 @@ func (s *service) run(ctx context.Context) error {
 		cancel(err) // without the server nobody can query the agent: stop, so that the service manager restarts it
 		served <- err
 	}()
+	s.health.isReady()
+	context.AfterFunc(ctx, s.health.isStopping)
 	s.agent.Run(ctx)
 
 	flush, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -228,7 +241,7 @@ func landing(paths []string) http.Handler {
 <style>body{font:16px/1.5 system-ui,sans-serif;margin:3em auto;max-width:40em;padding:0 1em}</style>
 <h1>stepwatch</h1>
 <p>This agent runs scenarios on their schedules. Its results are at:</p>
-<ul>{{range .}}<li><a href="{{.}}">{{.}}</a></li>{{end}}<li><a href="/health">/health</a></li></ul>
+<ul>{{range .}}<li><a href="{{.}}">{{.}}</a></li>{{end}}<li><a href="/-/healthy">/-/healthy</a></li><li><a href="/-/ready">/-/ready</a></li></ul>
 </html>
 `))
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

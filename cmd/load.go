@@ -27,6 +27,7 @@ type loader struct {
 	strict *bool     // same
 	base   *string   // same
 	glue   []cucumber.Glue
+	before *config.Config // that the program already runs with; nil at the start
 }
 
 func loadFlags(t *terminal, f *pflag.FlagSet) *loader {
@@ -75,7 +76,7 @@ func (l *loader) read(paths []string) (*set, error) { return l.readFor(paths, fa
 
 // readFor is read. If running is true, scenarios tagged @manual are left out unless they are named.
 func (l *loader) readFor(paths []string, running bool) (*set, error) {
-	c, err := config.Load(*l.config)
+	c, err := l.configuration()
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +130,13 @@ func (l *loader) readFor(paths []string, running bool) (*set, error) {
 		s.refuse(loaded.Broken, problems.Problems)
 	}
 	return s, nil
+}
+
+func (l *loader) configuration() (*config.Config, error) {
+	if l.before != nil {
+		return config.Again(*l.config, l.before)
+	}
+	return config.Load(*l.config)
 }
 
 // refuse records the mistakes of whole files, and makes a plan that names them for each of their scenarios.

@@ -43,7 +43,8 @@ type terminal struct {
 	colour bool            // out is a terminal that shows colours
 	glue   []cucumber.Glue // registers own steps
 
-	busy atomic.Pointer[func() string] // returns the work in progress, or ""
+	busy   atomic.Pointer[func() string] // returns the work in progress, or ""
+	hangup atomic.Pointer[func()]        // what SIGHUP does instead of ending the program; nil for most verbs
 }
 
 // working says which run is in progress, for a second signal.
@@ -127,25 +128,39 @@ func (l libraryLog) Write(line []byte) (int, error) {
 // and then its group.
 const sameSignal = 250 * time.Millisecond
 
-// stopOnSignal cancels the context on SIGINT, SIGTERM and SIGHUP, so that runs in progress end and clean up. A second signal
+// stopOnSignal cancels the context on SIGINT, SIGTERM and SIGHUP (unless the verb has another use for that), so that runs in progress end and clean up. A second signal
 // ends the process at once, after it has said what is left. Signals that the parent process wants ignored, as nohup does, are
 // ignored. SIGPIPE is an error of the write that caused it.
 func stopOnSignal(parent context.Context, t *terminal) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
-	signals, pipes := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signals, hangups, pipes := make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(pipes, syscall.SIGPIPE) // nobody reads it: writes to a closed pipe return EPIPE
-	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+	for s, to := range map[os.Signal]chan os.Signal{os.Interrupt: signals, syscall.SIGTERM: signals, syscall.SIGHUP: hangups} {
 		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
+			signal.Notify(to, s)
 		}
 	}
 	go func() {
-		if _, ok := <-signals; !ok {
-			return
-		}
-		first := time.Now()
-		cancel(steps.ErrStopped)
-		for s := range signals {
+		var first time.Time
+		for {
+			var s os.Signal
+			var ok bool
+			select {
+			case s, ok = <-signals:
+			case s, ok = <-hangups:
+				if do := t.hangup.Load(); ok && do != nil {
+					(*do)()
+					continue
+				}
+			}
+			if !ok {
+				return
+			}
+			if first.IsZero() {
+				first = time.Now()
+				cancel(steps.ErrStopped)
+				continue
+			}
 			if time.Since(first) < sameSignal {
 				continue
 			}
@@ -163,6 +178,7 @@ func stopOnSignal(parent context.Context, t *terminal) (context.Context, func())
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(hangups)
 		signal.Stop(pipes)
 		close(signals)
 		cancel(nil)

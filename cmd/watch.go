@@ -16,17 +16,16 @@ import (
 	"github.com/stepwatch/stepwatch/steps/regex"
 )
 
-// lookEvery is how often the files are polled. A change counts once the file is the same in two polls.
-const lookEvery = 200 * time.Millisecond
-
 // watch runs the features, and runs them again each time that one of their files is saved, until ctx ends. It shows a
 // mistake in a file and waits for the next change. It returns the exit code of the last run.
 func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 	known := &watched{} // from the last set that could be loaded
+	changes := newNotifier(lookOften, lookOften, func(text string) { fmt.Fprintln(t.err, "stepwatch: "+text) })
+	defer changes.close()
 	for {
-		w := &watched{slices.Clip(known.files), slices.Clip(known.flat), slices.Clip(known.deep)}
+		w := known.clone()
 		w.follow(*r.load.config, r.flags.Args(), nil)
-		unread := w.look()
+		unread, _ := w.look()
 		set, err := r.load.readFor(r.flags.Args(), true)
 		if err == nil {
 			w = &watched{}
@@ -36,7 +35,7 @@ func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 				set.plans = append(set.plans, set.refused...)
 			}
 		}
-		before := w.look()
+		before, _ := w.look()
 		maps.Copy(before, unread) // a file that changed while it was read counts as changed
 		code := exitNotRun
 		if err != nil {
@@ -48,7 +47,7 @@ func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 			return code
 		}
 		fmt.Fprintf(t.out, "\nWatching %s. Press Ctrl-C to stop.\n", counted(len(before), "file"))
-		changed := w.wait(ctx, before)
+		changed := changes.change(ctx, func() (*watched, map[string]stamp) { return w, before })
 		if changed == nil {
 			return code
 		}
@@ -56,12 +55,15 @@ func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 	}
 }
 
-// watched lists the files that a run depends on. Polling works the same for editors that replace files by renaming,
-// network file systems and directories of containers.
+// watched lists the files that a run depends on.
 type watched struct {
 	files []string // existing or not
 	flat  []string // directories whose features count
 	deep  []string // directories whose features count, with subdirectories
+}
+
+func (w *watched) clone() *watched {
+	return &watched{slices.Clone(w.files), slices.Clone(w.flat), slices.Clone(w.deep)}
 }
 
 // stamp identifies a version of a file.
@@ -83,6 +85,7 @@ func (w *watched) follow(configuration string, paths []string, s *set) {
 			paths = s.config.Features
 		}
 		paths = append(slices.Clone(paths), s.config.Sentences...)
+		w.files = append(w.files, s.config.Files...)
 		for _, sentence := range s.sentences {
 			w.files = append(w.files, sentence.Path)
 		}
@@ -108,11 +111,16 @@ func (w *watched) follow(configuration string, paths []string, s *set) {
 		w.files, w.flat = append(w.files, path), append(w.flat, filepath.Dir(path))
 		w.deep = append(w.deep, features.SentenceDirs(filepath.Dir(path))...)
 	}
+	for _, list := range []*[]string{&w.files, &w.flat, &w.deep} { // a file has many scenarios
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
 }
 
-// look returns the stamps of the existing files. A file that cannot be read counts as missing.
-func (w *watched) look() map[string]stamp {
-	found := make(map[string]stamp)
+// look returns the stamps of the existing files, and the directories below those that are watched with them. A file that cannot
+// be read counts as missing.
+func (w *watched) look() (found map[string]stamp, dirs []string) {
+	found = make(map[string]stamp)
 	add := func(path string) {
 		if info, err := os.Stat(path); err == nil && !info.IsDir() {
 			found[filepath.Clean(path)] = stamp{info.Size(), info.ModTime()}
@@ -135,32 +143,16 @@ func (w *watched) look() map[string]stamp {
 			if err == nil && entry.IsDir() && path != root && strings.HasPrefix(entry.Name(), ".") {
 				return fs.SkipDir // as features.Load does
 			}
+			if err == nil && entry.IsDir() {
+				dirs = append(dirs, path)
+			}
 			if err == nil && features.Named(entry.Name()) {
 				add(path)
 			}
 			return nil
 		})
 	}
-	return found
-}
-
-// wait waits until files differ from before and stop changing, and returns their names. It returns nil if ctx ends.
-func (w *watched) wait(ctx context.Context, before map[string]stamp) []string {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	last := before
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		now := w.look()
-		if resting := maps.Equal(now, last); resting && !maps.Equal(now, before) {
-			return different(before, now)
-		}
-		last = now
-	}
+	return found, dirs
 }
 
 // different returns the paths whose stamps differ between a and b.

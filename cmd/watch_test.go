@@ -123,7 +123,7 @@ func TestRunWatchesWhatTheConfigurationNames(t *testing.T) {
 	}
 	save("features/.more.feature", broken)
 	for _, dir := range []string{"features", "link"} {
-		if seen := (&watched{deep: []string{dir}, flat: []string{dir}}).look(); len(seen) != 1 {
+		if seen, _ := (&watched{deep: []string{dir}, flat: []string{dir}}).look(); len(seen) != 1 {
 			t.Errorf("%s: %v are watched, want seen.feature alone", dir, seen)
 		}
 	}

@@ -40,6 +40,7 @@ type families struct {
 	attempts, deadline                                               *family
 	runs, failures, flakes, late, missed, alertFiring                *family
 	dropped, inProgress, waiting, workers, abandoned, mistakes, lack *family
+	reloaded, loaded                                                 *family
 
 	all []*family // in alphabetical order
 }
@@ -87,6 +88,8 @@ func newFamilies(buckets []time.Duration) families {
 	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
 	f.workers = gauge("workers", "Maximum number of simultaneous runs.")
 	f.mistakes = gauge("load_mistakes", "Mistakes in a loaded file. Its scenarios with mistakes, or all if the file cannot be read, are UNKNOWN; the rest runs. Absent for files without mistakes.")
+	f.reloaded = gauge("config_last_reload_successful", "Whether the files in use are those that were read last (1), or the last reload was refused because of mistakes (0).")
+	f.loaded = gauge("config_last_reload_success_timestamp_seconds", "When the files in use were loaded, in Unix time.")
 	f.lack = gauge("monitor_lack", "Whether the machine of stepwatch lacks something (1) or no longer (0), by what it is; absent for what it never lacked. The scenarios that meet it are UNKNOWN and raise no alert of their own.")
 	f.abandoned = gauge("abandoned_steps", "Scenarios with a step or a clean-up that ignored its deadline and has not returned yet. They are UNKNOWN until it returns; no other scenario is affected.")
 	slices.SortFunc(f.all, func(a, b *family) int { return strings.Compare(a.name, b.name) })

@@ -93,6 +93,10 @@ func (p *Prometheus) lookAtLoaded(v *view, full bool) {
 	add(f.waiting, "", float64(stats.Waiting))
 	add(f.workers, "", float64(stats.Workers))
 	add(f.abandoned, "", float64(stats.Abandoned))
+	if !stats.Loaded.IsZero() {
+		add(f.reloaded, "", boolean(!stats.Refused))
+		add(f.loaded, "", float64(stats.Loaded.UnixMilli())/1000)
+	}
 	for _, file := range slices.Sorted(maps.Keys(stats.Mistakes)) {
 		add(f.mistakes, labels("file", file), float64(stats.Mistakes[file]))
 	}

@@ -79,6 +79,13 @@ type Rememberer interface {
 	Remember(open Alert, lacking func(kind string) []result.Identity)
 }
 
+// Forgetter is a Source that keeps something about each scenario. The agent calls Forget when a reload has removed a scenario,
+// after its last result. Forget returns the alerts that this resolves: nobody watches any more what they were about.
+type Forgetter interface {
+	Source
+	Forget(id result.Identity, at time.Time) []Alert
+}
+
 // Registry holds rules by name. The zero value is empty and ready. Registering while another goroutine uses the registry
 // is not allowed: it happens in init functions and at the start of tests.
 type Registry struct {

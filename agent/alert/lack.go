@@ -36,7 +36,7 @@ func NewLacks() *Lacks { return &Lacks{open: make(map[string]*lackAlert)} }
 
 // Observe implements Source.
 func (l *Lacks) Observe(r *result.Result) []Alert {
-	return l.take(r.Identity, r.Lack, r.Started, r.Identity.String())
+	return l.take(r.Identity.Key(), r.Lack, r.Started, r.Identity.String())
 }
 
 // Rule implements Rememberer.
@@ -51,7 +51,7 @@ func (l *Lacks) Remember(open Alert, lacking func(kind string) []result.Identity
 	defer l.mu.Unlock()
 	a := &lackAlert{alert: open, met: make(map[result.Identity]bool), last: time.Now()}
 	for _, id := range lacking(open.Lack.Kind) {
-		a.met[id] = true
+		a.met[id.Key()] = true
 	}
 	l.open[open.Lack.Kind] = a
 }
@@ -92,6 +92,27 @@ func (l *Lacks) take(who result.Identity, own *result.Lack, at time.Time, scenar
 		delete(l.open, other)
 		a.alert.State, a.alert.Severity = Resolved, result.OK
 		a.alert.Summary = "no longer: " + a.alert.Lack.Said
+		changed = append(changed, a.alert)
+	}
+	return changed
+}
+
+// Forget implements Forgetter. The alert is resolved if no other scenario meets the lack.
+func (l *Lacks) Forget(id result.Identity, _ time.Time) []Alert {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var changed []Alert
+	for kind, a := range l.open {
+		if !a.met[id.Key()] {
+			continue
+		}
+		delete(a.met, id.Key())
+		if len(a.met) > 0 {
+			continue
+		}
+		delete(l.open, kind)
+		a.alert.State, a.alert.Severity = Resolved, result.OK
+		a.alert.Summary = "removed: no scenario that met this is loaded any more, so nothing is known about it: " + a.alert.Lack.Said
 		changed = append(changed, a.alert)
 	}
 	return changed

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/x509"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,8 +22,9 @@ import (
 	"github.com/stepwatch/stepwatch/steps"
 )
 
-// build checks the values of a file and converts them. The error has every mistake.
-func build(d *document) (*Config, error) {
+// build checks the values of a file and converts them. The error has every mistake. before is the configuration that the
+// program already runs with, or nil.
+func build(d *document, before *Config) (*Config, error) {
 	f, v, dir := &d.file, &invalid{path: d.path, source: d.source}, filepath.Dir(d.path)
 	// The browser gets paths below the state directory, and has a working directory of its own. Other paths stay as they
 	// were written: messages quote them, and those of features are in the identity of each scenario.
@@ -31,8 +34,8 @@ func build(d *document) (*Config, error) {
 	}
 	c := &Config{Path: d.path, Listen: cmp.Or(f.Listen, "127.0.0.1:9469"), Name: f.Name,
 		Limits:    agent.Limits{Workers: f.Workers, Parallel: f.Parallel, At: f.At},
-		exporters: f.Exporters,
-		Target:    &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, StateDir: stateDir(base, f.State)}}
+		exporters: f.Exporters, values: d.values,
+		Target: &steps.Target{ConnectTo: f.ConnectTo, Resolver: f.Resolver, StateDir: stateDir(base, f.State)}}
 	secrets := vault.New(dir)
 	c.Secrets = secrets
 	env := &steps.Env{Target: c.Target, Dir: dir, Report: v.report,
@@ -50,6 +53,11 @@ func build(d *document) (*Config, error) {
 	}
 	if c.Name == "" {
 		c.Name, _ = os.Hostname() // a missing host name is no error: the name only distinguishes agents
+	}
+	if before != nil {
+		c.keep("listen", &c.Listen, before.Listen)
+		c.keep("name", &c.Name, before.Name)
+		c.keep("state", &c.Target.StateDir, before.Target.StateDir)
 	}
 	if f.Workers < 0 {
 		env.Refuse("workers", "is %d: it must be at least 1", f.Workers)
@@ -90,7 +98,21 @@ func build(d *document) (*Config, error) {
 	}
 	if len(f.TLS.CA) > 0 {
 		env.Authorities = authorities(env, f.TLS.CA)
+		c.authorities = env.Authorities
 		c.Target.Roots = pool(env.Authorities)
+		if before != nil && slices.EqualFunc(c.authorities, before.authorities, bytes.Equal) {
+			c.Target.Roots = before.Target.Roots // then the chains that were verified with them stay known
+		}
+		for _, name := range f.TLS.CA {
+			c.Files = append(c.Files, within(dir, name))
+		}
+	}
+	for _, block := range d.blocks {
+		if reads, does := block.(readerOfFiles); does {
+			for _, name := range reads.Files() {
+				c.Files = append(c.Files, within(dir, name))
+			}
+		}
 	}
 	c.Evidence = f.Evidence.limits(env)
 	c.Flapping = f.Flapping.thresholds(env)
@@ -116,6 +138,19 @@ func build(d *document) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// readerOfFiles is a steps.Block that reads files when it is validated.
+type readerOfFiles interface {
+	Files() []string // as written
+}
+
+// keep leaves a setting that needs a restart as it was.
+func (c *Config) keep(name string, setting *string, before string) {
+	if *setting != before {
+		*setting = before
+		c.Kept = append(c.Kept, name)
+	}
 }
 
 // printable replaces control characters, for messages.

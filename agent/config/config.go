@@ -9,7 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"sort"
 
 	"github.com/goccy/go-yaml"
@@ -49,7 +52,16 @@ type Config struct {
 
 	Maintenance []*silence.Window // when alerts are not told
 
-	exporters map[string]ast.Node
+	// Files are those that were read besides the file itself, such as the certificates of authorities. What a run reads each
+	// time, such as a secret, is not among them.
+	Files []string
+
+	// Kept are the settings that Again left as they were, although the file says otherwise. They need a restart.
+	Kept []string
+
+	exporters   map[string]ast.Node
+	values      map[string]any // what the file says, by setting
+	authorities [][]byte
 }
 
 // Default returns the configuration without a file.
@@ -63,28 +75,53 @@ func Default() *Config {
 
 // Load reads the file at path. With an empty path it reads DefaultPath, or returns the defaults if that file does not exist.
 // Errors name file, line, column and the remedy, and never contain a secret.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return load(path, nil) }
+
+// Again is Load for a program that already runs with a configuration. The settings that need a restart keep their values, and
+// Kept names them.
+func Again(path string, before *Config) (*Config, error) { return load(path, before) }
+
+func load(path string, before *Config) (*Config, error) {
 	optional := path == ""
 	if optional {
 		path = DefaultPath
 	}
 	source, err := readFile(path)
 	if optional && errors.Is(err, fs.ErrNotExist) {
-		return Default(), nil
+		path, source, err = "", nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	return Parse(path, source)
+	return parse(path, source, before)
 }
 
 // Parse reads a configuration from memory. path is for messages and the base of relative paths.
-func Parse(path string, source []byte) (*Config, error) {
+func Parse(path string, source []byte) (*Config, error) { return parse(path, source, nil) }
+
+func parse(path string, source []byte, before *Config) (*Config, error) {
 	d, err := decode(path, source)
 	if err != nil {
 		return nil, err
 	}
-	return build(d)
+	return build(d, before)
+}
+
+// Differing returns the names of the settings, such as "accounts", of which the two files say something else.
+func (c *Config) Differing(before *Config) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(c.values)) {
+		if !reflect.DeepEqual(c.values[name], before.values[name]) {
+			names = append(names, name)
+		}
+	}
+	for name := range before.values {
+		if _, still := c.values[name]; !still {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // EvidenceDir returns the directory of the evidence.

@@ -24,6 +24,7 @@ type document struct {
 	path   string
 	source []byte
 	file   file
+	values map[string]any         // what the file says, by setting
 	blocks map[string]steps.Block // every registered one
 	hosts  map[string]*hostDocument
 }
@@ -64,9 +65,11 @@ func decode(path string, source []byte) (*document, error) {
 	if m := r.tooLarge(parsed.Docs[0].Body); m != nil {
 		return nil, m
 	}
-	if r.read("", parsed.Docs[0].Body, new(any)); len(r.mistakes) > 0 { // this also registers all anchors with the decoder
+	var all any
+	if r.read("", parsed.Docs[0].Body, &all); len(r.mistakes) > 0 { // this also registers all anchors with the decoder
 		return nil, r.first()
 	}
+	d.values, _ = all.(map[string]any)
 	rest, taken := r.take(parsed.Docs[0].Body, slices.Collect(maps.Keys(d.blocks)), "")
 	r.read("", rest, &d.file)
 	for name, node := range taken {

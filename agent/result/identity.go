@@ -19,6 +19,12 @@ type Identity struct {
 	Location string `json:"location,omitempty"` // @location, or empty
 }
 
+// Key returns the part that identifies the scenario. The rest changes when somebody moves the scenario, or gives it another
+// owner.
+func (id Identity) Key() Identity {
+	return Identity{Feature: id.Feature, Scenario: id.Scenario, Example: id.Example}
+}
+
 // String returns the feature and the scenario for people.
 func (id Identity) String() string {
 	if id.Example != "" {

@@ -11,6 +11,8 @@ type Stats struct {
 	Workers   int               // runs that may be in progress at once
 	Abandoned int               // scenarios with an abandoned step or clean-up that has not returned yet
 	Mistakes  map[string]int    // mistakes in the loaded files, by path; scenarios with mistakes are UNKNOWN
+	Loaded    time.Time         // when the files in use were loaded
+	Refused   bool              // the last attempt to load them again found mistakes, so those in use are older than the files
 }
 
 // ScenarioStats is the part of Stats for one scenario.

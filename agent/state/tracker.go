@@ -155,6 +155,15 @@ func (t *Tracker) Declare(loaded []Declaration, whole bool) {
 	t.change(func(m *machine, now time.Time) { m.declare(loaded, whole, now) })
 }
 
+// Forget lets go of a scenario that is not loaded any more. Its alerts end.
+func (t *Tracker) Forget(id result.Identity) {
+	t.change(func(m *machine, now time.Time) {
+		if rec := m.byID[id.ID()]; rec != nil && !rec.loaded {
+			m.remove(rec, now)
+		}
+	})
+}
+
 // Connect begins the telling. It returns, by the name of the sink, the alerts that were committed before but may not have been
 // delivered. remembers are the names of the rules other than those of this package that know their open alerts (see
 // alert.Rememberer); the alerts of others end with the program.

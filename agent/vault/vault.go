@@ -103,6 +103,27 @@ func (v *Vault) Known(name string) error {
 	return fmt.Errorf("no secret %q in stepwatch.yml (%s): add it under secrets", name, known)
 }
 
+// Missing returns an error for each secret whose file, variable or credential is not there now, sorted. It runs no program.
+func (v *Vault) Missing() []error {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(v.sources)) {
+		s := v.sources[name]
+		if len(s.Command) > 0 {
+			continue
+		}
+		if _, err := v.read(context.Background(), s); err != nil {
+			shown := "secrets." + name
+			if path, ofSetting := steps.SecretSetting(name); ofSetting {
+				shown = path
+			}
+			all = append(all, fmt.Errorf("read the secret %s: %w", shown, err))
+		}
+	}
+	return all
+}
+
 // Secret implements steps.Secrets.
 func (v *Vault) Secret(ctx context.Context, name string) (steps.Secret, error) {
 	v.mu.RLock()

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 
@@ -134,6 +135,9 @@ func Find() (string, error) {
 	}
 	return "", ErrNotInstalled
 }
+
+// Like reports whether both have the same options, so that one can take the place of the other.
+func (b *Browser) Like(other *Browser) bool { return reflect.DeepEqual(b.options, other.options) }
 
 // Local reports whether the browser is started here.
 func (b *Browser) Local() bool { return b.options.Remote == "" }

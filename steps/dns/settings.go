@@ -16,6 +16,9 @@ type dnssecSettings struct {
 	Anchors []string `yaml:"anchors" doc:"files of DS or DNSKEY records at which validation starts; default: those of the root"`
 }
 
+// Files returns the files that Validate reads.
+func (s *dnssecSettings) Files() []string { return s.Anchors }
+
 // Validate implements Block. The anchors in the files replace the root's.
 func (s *dnssecSettings) Validate(env *steps.Env) {
 	var all dnsclient.Anchors
