@@ -125,7 +125,7 @@ func TestReloadKeepsWhatTheAgentKnows(t *testing.T) {
 		var log bytes.Buffer
 		f := &fakeRunner{took: constant(90 * time.Second), fails: func(p *Plan, _ int) bool { return true }} // each second run is missed
 		sink := &forgettingSink{}
-		a := &Agent{Runner: f, Plans: plans(2, time.Minute, 1), Sinks: map[string]Sink{"test": sink}, Rules: []alert.Source{alert.NewFailures()},
+		a := &Agent{Runner: f, Plans: plans(2, time.Minute, 1), Sinks: map[string]Sink{"test": sink},
 			Log: slog.New(slog.NewTextHandler(&log, nil))}
 		stop := running(a)
 		time.Sleep(10 * time.Minute)
@@ -166,7 +166,7 @@ func TestReloadKeepsWhatTheAgentKnows(t *testing.T) {
 		}
 		stop()
 		last := sink.last["scenario 1"]
-		if len(last) == 0 || last[len(last)-1] != "forget" || !slices.ContainsFunc(last, func(s string) bool { return strings.HasPrefix(s, "resolved: removed: ") }) {
+		if len(last) == 0 || last[len(last)-1] != "forget" || !slices.ContainsFunc(last, func(s string) bool { return strings.HasPrefix(s, "resolved: the scenario was removed") }) {
 			t.Errorf("the sink got %q", last)
 		}
 		if slices.Contains(sink.last["scenario 0"], "forget") {
