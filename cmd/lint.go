@@ -88,7 +88,7 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 			fmt.Fprintf(t.err, "%s: warning: %s\n", printable(set.config.WebConfig), printable(w))
 		}
 	}
-	findings := append(set.findings(), set.unused()...)
+	findings := slices.Concat(set.findings(), set.unused(), set.maintenance(time.Now()))
 	if err := write(t.out, set, findings); err != nil {
 		return notRun(t, fmt.Errorf("write the findings: %w", err))
 	}

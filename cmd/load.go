@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -189,7 +190,7 @@ func (l *loader) watched(paths []string) (*set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.found = s.findings()
+	s.found = append(s.findings(), s.maintenance(time.Now())...)
 	if len(s.plans) > 0 || len(s.refused) == 0 || l.strict != nil && *l.strict {
 		if err := l.runnable(s, paths); err != nil {
 			return nil, err

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +51,32 @@ func TestMaintenance(t *testing.T) {
 	}
 	if c.Maintenance[0].AssumesUTC() != true || c.Maintenance[1].AssumesUTC() != true {
 		t.Error("the times of UTC are not noticed")
+	}
+}
+
+// TestMaintenancePage holds that the example of docs/maintenance.md is valid, and what the page says about it.
+func TestMaintenancePage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/maintenance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(page), "```yaml\n")
+	example, _, ended := strings.Cut(example, "```")
+	c, err := Parse("stepwatch.yml", []byte(example))
+	if err != nil || !found || !ended || len(c.Maintenance) != 3 {
+		t.Fatal(c, err)
+	}
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC) // a Monday
+	got := ""
+	for _, w := range c.Maintenance {
+		start, end, ok := w.Next(now)
+		second, last, _ := w.Next(end)
+		got += fmt.Sprintf("%s: %s for %s, %s until %s, %v\n", w.Name, start.Format("Mon 2006-01-02 15:04"), end.Sub(start), second.Format("Mon 15:04"), last.Format("Mon 15:04"), ok)
+	}
+	if want := "backups: Sat 2026-12-05 22:00 for 6h0m0s, Sun 22:00 until Mon 04:00, true\n" +
+		"patch day: Tue 2026-12-08 20:00 for 4h0m0s, Tue 20:00 until Wed 00:00, true\n" +
+		"move to the new rack: Thu 2026-12-24 22:00 for 6h0m0s, Mon 00:00 until Mon 00:00, true\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
 

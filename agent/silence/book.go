@@ -188,7 +188,8 @@ func (b *Book) End(ctx context.Context, id, by string) (*Added, error) {
 	ended.EndedAt, ended.EndedBy = now.UTC().Truncate(time.Millisecond), by
 	b.kept[id] = ended
 	done := &Added{Listed: Listed{ended.Silence, Ended}}
-	if err := b.save(ctx, id); err != nil {
+	stored := b.store != nil && !b.unsaved[id] // otherwise a restart ends it anyway
+	if err := b.save(ctx, id); err != nil && stored {
 		done.Warnings = append(done.Warnings, fmt.Sprintf("this could not be stored, so it begins again when the agent restarts before %s: %v", e.End.Format(time.RFC3339), err))
 	}
 	b.arrange(ctx, now)

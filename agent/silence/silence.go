@@ -175,6 +175,23 @@ func (s *subject) named(values Values) bool {
 	return slices.ContainsFunc(s.names, func(name string) bool { return fits(values, name) })
 }
 
+// String returns the matchers in one line for people: "owner mail, tags @slow".
+func (m Matchers) String() string {
+	if m.All {
+		return "all"
+	}
+	var all []string
+	for _, f := range m.fields() {
+		if len(f.values) > 0 {
+			all = append(all, f.name+" "+strings.Join(f.values, " or "))
+		}
+	}
+	if m.Tags != "" {
+		all = append(all, "tags "+m.Tags)
+	}
+	return strings.Join(all, ", ")
+}
+
 // match reports whether a scenario is selected.
 func (m *matcher) match(s *subject) bool {
 	id := s.id

@@ -18,20 +18,23 @@ const File = "silences.db"
 // Silence: nobody asks the file for a part of one.
 var tables = []string{"CREATE TABLE silences (id TEXT PRIMARY KEY, silence TEXT NOT NULL) STRICT, WITHOUT ROWID"}
 
-// fileStore is a Store in a file of its own.
-type fileStore struct{ db *database.DB }
+// FileStore is a Store in a file of its own.
+type FileStore struct{ db *database.DB }
 
-// NewStore returns a Store in the state directory, and a function that closes it. Its errors are those of database.Open.
-func NewStore(ctx context.Context, stateDir string, log *slog.Logger) (Store, func() error, error) {
+// NewStore returns a Store in the state directory. Its errors are those of database.Open.
+func NewStore(ctx context.Context, stateDir string, log *slog.Logger) (*FileStore, error) {
 	db, err := database.Open(ctx, database.Options{Dir: stateDir, Name: File, Migrations: tables, Durable: true, Log: log})
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the silences: %w", err)
+		return nil, fmt.Errorf("open the silences: %w", err)
 	}
-	return fileStore{db}, db.Close, nil
+	return &FileStore{db}, nil
 }
 
+// Close closes the file.
+func (s *FileStore) Close() error { return s.db.Close() }
+
 // Load returns the silences in the file that can be read, and an error for the others.
-func (s fileStore) Load(ctx context.Context) (all []Silence, err error) {
+func (s *FileStore) Load(ctx context.Context) (all []Silence, err error) {
 	var unread []error
 	err = s.db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		all, unread = nil, nil
@@ -58,7 +61,7 @@ func (s fileStore) Load(ctx context.Context) (all []Silence, err error) {
 }
 
 // Put stores silences, in the place of those with the same ids.
-func (s fileStore) Put(ctx context.Context, silences ...Silence) error {
+func (s *FileStore) Put(ctx context.Context, silences ...Silence) error {
 	return s.db.Write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, kept := range silences {
 			text, err := json.Marshal(kept)
@@ -74,7 +77,7 @@ func (s fileStore) Put(ctx context.Context, silences ...Silence) error {
 }
 
 // Delete removes silences.
-func (s fileStore) Delete(ctx context.Context, ids ...string) error {
+func (s *FileStore) Delete(ctx context.Context, ids ...string) error {
 	return s.db.Write(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, id := range ids {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM silences WHERE id = ?", id); err != nil {

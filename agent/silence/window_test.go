@@ -62,6 +62,9 @@ func TestNext(t *testing.T) {
 		{"a part of it", "2027-10-31 01:00", []WhenSpec{{Times: daily("02:15", "02:30"), Location: berlin}}, "2027-10-31 02:15 CEST to 2027-10-31 02:30 CET, 1h15m0s"},
 		{"until the repeated hour", "2027-10-31 00:00", []WhenSpec{{Times: daily("01:00", "02:00"), Location: berlin}}, "2027-10-31 01:00 CEST to 2027-10-31 02:00 CEST, 1h0m0s"},
 		{"from the end of it", "2027-10-31 01:00", []WhenSpec{{Times: daily("03:00", "04:00"), Location: berlin}}, "2027-10-31 03:00 CET to 2027-10-31 04:00 CET, 1h0m0s"},
+		{"over the repeated hour", "2027-10-31 01:00", []WhenSpec{{Times: daily("22:00", "04:00"), Location: berlin}}, "2027-10-30 22:00 CEST to 2027-10-31 04:00 CET, 7h0m0s"},
+		{"until a part of it", "2027-10-31 00:00", []WhenSpec{{Times: daily("01:00", "02:30"), Location: berlin}}, "2027-10-31 01:00 CEST to 2027-10-31 02:30 CET, 2h30m0s"},
+		{"from a part of it", "2027-10-31 00:00", []WhenSpec{{Times: daily("02:30", "03:30"), Location: berlin}}, "2027-10-31 02:30 CEST to 2027-10-31 03:30 CET, 2h0m0s"},
 		{"a long day", "2027-10-31 12:00", []WhenSpec{{Weekdays: Values{"sunday"}, Location: berlin}}, "2027-10-31 00:00 CEST to 2027-11-01 00:00 CET, 25h0m0s"},
 
 		{"New York in spring", "2027-03-14 01:00", []WhenSpec{{Times: daily("02:00", "03:00"), Location: newYork}}, "2027-03-14 03:00 EDT to 2027-03-14 04:00 EDT, 1h0m0s"},
