@@ -17,6 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/collector"
+	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/jobs"
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -92,6 +93,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	s.mux.Handle("/-/reload", reloads.handler())
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
+	reloads.applied = append(reloads.applied, func(c *config.Config) { kept.SetLimits(c.Evidence) })
 	kept.Lacking = func(own *result.Lack) { s.agent.Lacking("evidence", own) }
 	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
 		log.Warn("a limit of this machine is low: " + w)

@@ -34,6 +34,9 @@ type reloader struct {
 	log   *slog.Logger
 	watch bool // stamps of the files are needed
 
+	// applied are called with the configuration of each set that the agent has taken, for what is not part of its runs.
+	applied []func(*config.Config)
+
 	mu      sync.Mutex
 	next    *reloading // that is waiting
 	busy    bool       // one is in progress
@@ -283,6 +286,9 @@ func (r *reloader) apply(s *set) (string, error) {
 		return "", err
 	}
 	r.runner, r.loaded = runner, time.Now()
+	for _, apply := range r.applied {
+		apply(s.config)
+	}
 	return fmt.Sprintf("%s added, %d changed, %d unchanged, %d removed", counted(changes.Added, "scenario"), changes.Changed, changes.Unchanged, changes.Removed), nil
 }
 

@@ -35,17 +35,17 @@ type Limits struct {
 // Store is a directory of evidence. Operations open it anew, because others may remove it. Any number of goroutines may use it, and other processes may use the same
 // directory.
 type Store struct {
-	dir    string
-	open   func(path string) (*statedir.Dir, error)
-	limits Limits
-	log    *slog.Logger
+	dir  string
+	open func(path string) (*statedir.Dir, error)
+	log  *slog.Logger
 
 	// Lacking is told what the machine lacks to save evidence, and nil when it does again. It may be nil. Export calls it.
 	Lacking func(*result.Lack)
 	lacks   bool // it was told of a lack
 
-	mu   sync.Mutex
-	runs []run // the known runs, the oldest first
+	mu     sync.Mutex
+	limits Limits
+	runs   []run // the known runs, the oldest first
 }
 
 // run is the evidence of one run.
@@ -79,6 +79,13 @@ func NewShared(dir string) *Store {
 	s := New(dir, Limits{}, nil)
 	s.open = statedir.OpenShared
 	return s
+}
+
+// SetLimits changes the limits from the next run or sweep on.
+func (s *Store) SetLimits(limits Limits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits = limits
 }
 
 // Export implements agent.Sink: it saves the evidence, and logs errors. It tells Lacking when the machine has no place for
