@@ -77,7 +77,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		return notRun(t, err)
 	}
 	defer file.Close()
-	s.agent.States = states
+	s.agent.States, s.agent.References = states, &agent.References{Addresses: set.config.References}
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
 	kept.Lacking = func(own *result.Lack) { s.agent.Lacking("evidence", own) }
