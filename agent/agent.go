@@ -57,8 +57,13 @@ type Agent struct {
 	Rules  []alert.Source  // beside those of States
 	States *state.Tracker  // the state of each scenario and its alerts; nil means one that remembers nothing
 	Limits Limits          // how many runs may be in progress at once
-	Grace  time.Duration   // time for runs in progress to end when the agent stops; zero means five seconds
-	Log    *slog.Logger
+
+	// References are asked whether the network of this machine works when a run fails as if it did not; nil means that the
+	// runs of other scenarios must tell.
+	References *References
+
+	Grace time.Duration // time for runs in progress to end when the agent stops; zero means five seconds
+	Log   *slog.Logger
 
 	// Mistakes counts the mistakes in the loaded files, by path. It is part of Stats. While there are any, the alerts of
 	// scenarios that are not loaded stay open.
@@ -409,6 +414,7 @@ func (d *dispatcher) start(e *entry) {
 		ended := time.Now()
 		took := ended.Sub(began)
 		note(res, plan, took, timeouts)
+		a.explain(res)
 		a.logBackoff(res, pause)
 		e.reporting.Lock()
 		e.reported = turn

@@ -87,7 +87,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		return notRun(t, err)
 	}
 	defer file.Close()
-	s.agent.States = states
+	s.agent.States, s.agent.References = states, &agent.References{Addresses: set.config.References}
 	reloads := newReloader(load, f.Args(), set, s.runner, s.agent, log, unread)
 	defer reloads.stop()
 	s.mux.Handle("/-/reload", reloads.handler())

@@ -27,7 +27,7 @@ func FuzzRecord(f *testing.F) {
 		w := newWorld(t, "a", "b needs=a")
 		rec.Identity = identity("a")
 		rec.ID = rec.Identity.ID()
-		w.m.restore(kept{records: []*record{rec}})
+		w.m.restore(kept{records: []*record{rec}}, w.now)
 		w.m.declare(w.decl, true, w.now)
 		w.m.output.told = nil
 		for _, letter := range "COCOSLWU" {

@@ -69,6 +69,7 @@ type record struct {
 	Failed      result.State `json:"failed"`              // the worst state in the last problem
 	Uncertain   bool         `json:"uncertain,omitempty"` // its last failure may be the uplink's; it has to run again
 	Heard       time.Time    `json:"heard,omitzero"`      // when the last result came
+	Targets     []string     `json:"targets,omitempty"`   // of the last run that got answers, "host:port"
 	Problems    []*problem   `json:"problems,omitempty"`
 
 	loaded     bool
@@ -77,8 +78,7 @@ type record struct {
 	steady     bool
 	needs      []*record
 	dependents []*record
-	targets    []string  // of the last run that got answers
-	hosts      []string  // of these, the remote ones
+	hosts      []string  // of Targets, the remote ones
 	asked      time.Time // when it was asked to run for somebody who needs it
 	touched    bool      // to be written some time
 }
@@ -106,7 +106,7 @@ func newMachine(quiet Quiet, flapping Thresholds) *machine {
 }
 
 // restore takes over what was kept.
-func (m *machine) restore(k kept) {
+func (m *machine) restore(k kept, now time.Time) {
 	m.number = k.number
 	for _, rec := range k.records {
 		if rec.ID == "" {
@@ -114,10 +114,17 @@ func (m *machine) restore(k kept) {
 			m.byID[""] = rec
 		} else {
 			m.add(rec)
+			m.host(rec, remote(rec.Targets))
+		}
+		// The clock may have been set back meanwhile. What lies in the future would hide what comes now.
+		for _, at := range []*time.Time{&rec.LastRun, &rec.ProvenAt, &rec.Recovered, &rec.Heard, &rec.Since} {
+			if at.After(now) {
+				*at = now
+			}
 		}
 		if len(rec.Problems) > 0 {
 			m.open[rec] = true
-			m.wakeAt(time.Now())
+			m.wakeAt(now)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func Open(ctx context.Context, o Options) *Tracker {
 	if k.skipped > 0 {
 		o.Log.Error("some states of the last run cannot be read: these scenarios begin anew", "file", o.DB.Path(), "count", k.skipped)
 	}
-	t.machine.restore(k)
+	t.machine.restore(k, time.Now())
 	t.sinks = k.sinks
 	t.unsaved = k.alerts // until Connect
 	return t

@@ -13,7 +13,7 @@ import (
 
 // When everything fails at once, the reason is rarely everything. A failure that the network of this machine could explain
 // begins a suspicion, unless a run that began after it got an answer from a remote host. Until such a run refutes it, alerts
-// for such failures wait, but not for longer than uplinkHold. Failures of uplinkHosts hosts without any answer confirm it: from
+// for such failures wait, but not for longer than uplinkHold, and scenarios at other hosts run at once. Failures of uplinkHosts hosts without any answer confirm it: from
 // then on such results are a lack of this machine (result.Result.Lack), until a remote host answers again.
 
 // KindUplink is the kind of the lack.
@@ -83,8 +83,8 @@ func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
 	if u.certain || len(r.Targets) == 0 || SuspectsUplink(r.Reason) || r.Blame == result.BlameMonitor || r.Blame == result.BlameScenario {
 		return
 	}
-	if !slices.Equal(rec.targets, r.Targets) {
-		rec.targets = r.Targets
+	if !slices.Equal(rec.Targets, r.Targets) {
+		rec.Targets = r.Targets
 		m.host(rec, remote(r.Targets))
 	}
 	if len(rec.hosts) == 0 {
@@ -122,6 +122,9 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 			return nil
 		}
 		u.began, u.until, u.failed = r.Started, now.Add(uplinkHold), make(map[string]bool)
+		if p := m.record(r.Identity).find(RuleFailures); p == nil || p.Told == nil || p.Told.State != alert.Hard {
+			m.askOthers(hosts[0], now)
+		}
 	}
 	u.failed[hosts[0]] = true
 	if len(u.failed) < uplinkHosts {
@@ -138,6 +141,21 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 	}
 	return &result.Lack{Kind: KindUplink, Said: fmt.Sprintf("no other machine answers this one any more: %d hosts failed, and none answered since %s", len(u.failed), u.began.Format(time.TimeOnly)),
 		Remedy: "check the network of this machine: its cable, its route and its provider; name hosts that always answer under uplink.references in stepwatch.yml, to be sure"}
+}
+
+// askOthers has some scenarios run that got answers from other hosts, so that a suspicion ends soon.
+func (m *machine) askOthers(host string, now time.Time) {
+	asked := map[string]bool{host: true}
+	for _, rec := range m.order {
+		if len(rec.hosts) != 1 || asked[rec.hosts[0]] || rec.Proven != result.OK {
+			continue
+		}
+		asked[rec.hosts[0]] = true
+		m.ask(rec, now)
+		if len(asked) > uplinkHosts {
+			return
+		}
+	}
 }
 
 // suspected returns why an alert waits because of the uplink, or "".
