@@ -54,6 +54,7 @@ var importRules = []struct {
 	{"...", "github.com/cucumber/godog/...", []string{"agent/cucumber"}, "godog stays in one package, behind an Executor"},
 	{"agent/cucumber", module + "agent", nil, "what runs a scenario knows the Run that it is given, not who runs it when"},
 	{"...", "github.com/chromedp/...", []string{"steps/browser"}, "the browser's protocol stays in one package"},
+	{"...", "github.com/beevik/...", []string{"steps/timeserver"}, "what a time server sends is checked before the library reads it"},
 	{"...", "github.com/jackc/...", []string{"steps/query"}, "the protocols of databases stay in one package"},
 	{"...", "github.com/go-sql-driver/...", []string{"steps/query"}, "the protocols of databases stay in one package"},
 	{"...", "github.com/prometheus/client_golang/...", []string{"exporters"}, "metrics are an exporter's business"},
