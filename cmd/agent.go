@@ -141,6 +141,7 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 		}
 	}
 	answerResults(s.agent, mux)
+	answerProbes(s.agent, mux, set.current, log)
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
 	}

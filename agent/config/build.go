@@ -14,6 +14,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/target"
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/steps"
 )
@@ -88,6 +89,9 @@ func build(d *document) (*Config, error) {
 		c.Target.Roots = pool(env.Authorities)
 	}
 	c.Evidence = f.Evidence.limits(env)
+	if f.Probe != nil {
+		c.Probe = f.Probe.allowed(env)
+	}
 	env.Validate(d.blocks)
 	c.Target.Hosts = make(map[string]*steps.Host, len(d.hosts))
 	for name, h := range d.hosts {
@@ -97,6 +101,20 @@ func build(d *document) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// allowed returns the targets that probes may have.
+func (p *probeSection) allowed(env *steps.Env) *target.List {
+	all := make(target.List, 0, len(p.Targets))
+	for i, text := range p.Targets {
+		one, err := target.ParseList([]string{text})
+		if err != nil {
+			env.Refuse(fmt.Sprintf("probe.targets[%d]", i), "%v", err)
+			continue
+		}
+		all = append(all, one...)
+	}
+	return &all
 }
 
 // printable replaces control characters, for messages.

@@ -24,6 +24,7 @@ type file struct {
 	ConnectTo map[string]string        `yaml:"connect_to"`
 	Evidence  evidenceSection          `yaml:"evidence"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
+	Probe     *probeSection            `yaml:"probe"`
 }
 
 type defaults struct {
@@ -39,6 +40,10 @@ type host struct {
 
 type tlsSection struct {
 	CA []string `yaml:"ca"`
+}
+
+type probeSection struct {
+	Targets []string `yaml:"targets"`
 }
 
 type evidenceSection struct {
