@@ -107,6 +107,7 @@ type entry struct {
 	stale   time.Time     // when the waiting or current run is too late; zero if there is none, or that has been said
 	busy    bool          // waiting for a place or in progress
 	again   bool          // it is to run once more after the current run
+	probe   *probe        // if it is one; then it is not in the heap
 	attempt int           // of the next run
 	wake    time.Time     // what next returned when the entry took its place in the heap
 	index   int           // in the heap
@@ -264,6 +265,7 @@ type dispatcher struct {
 	mu       sync.Mutex
 	ended    []completion
 	wanted   []string // ids of the scenarios that are to run now
+	work     []func() // what else is to be done
 	draining bool     // every run that ends wakes the dispatcher
 
 	taken []completion // those that it took over last; its array is used again
@@ -321,9 +323,12 @@ func (d *dispatcher) report(c completion, pause time.Duration) {
 func (d *dispatcher) takeOver() {
 	d.mu.Lock()
 	d.taken, d.ended = d.ended, d.taken[:0]
-	wanted := d.wanted
-	d.wanted = nil
+	wanted, work := d.wanted, d.work
+	d.wanted, d.work = nil, nil
 	d.mu.Unlock()
+	for _, do := range work {
+		do()
+	}
 	for _, id := range wanted {
 		if i := slices.IndexFunc(d.agent.entries, func(e *entry) bool { return e.plan.Identity.ID() == id }); i >= 0 {
 			d.demand(d.agent.entries[i])
@@ -400,6 +405,10 @@ func (d *dispatcher) collect(now time.Time) {
 
 // start runs an entry that has its places.
 func (d *dispatcher) start(e *entry) {
+	if e.probe != nil {
+		d.startProbe(e)
+		return
+	}
 	a := d.agent
 	e.began = time.Now()
 	if e.began.Sub(e.start) > result.LateAfter {
@@ -441,6 +450,10 @@ func (a *Agent) logBackoff(res *result.Result, before time.Duration) {
 // end releases the entry and decides when it runs next.
 func (d *dispatcher) end(c completion) {
 	a, e := d.agent, c.entry
+	if e.probe != nil {
+		d.endProbe(e)
+		return
+	}
 	a.admission.leave(e, d.start)
 	e.busy, e.stale = false, time.Time{}
 	c.load.left()

@@ -189,6 +189,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 		}
 	}
 	answerResults(s.agent, mux, pages)
+	answerProbes(s.agent, mux, set.current, log)
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
 	}

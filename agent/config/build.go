@@ -18,6 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
+	"github.com/stepwatch/stepwatch/agent/target"
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/steps"
 )
@@ -129,6 +130,9 @@ func build(d *document, before *Config) (*Config, error) {
 	for i, w := range c.Maintenance {
 		w.Line = lineOf(d.source, fmt.Sprintf("maintenance[%d].name", i))
 	}
+	if f.Probe != nil {
+		c.Probe = f.Probe.allowed(env)
+	}
 	env.Validate(d.blocks)
 	c.Target.Hosts = make(map[string]*steps.Host, len(d.hosts))
 	for name, h := range d.hosts {
@@ -151,6 +155,20 @@ func (c *Config) keep(name string, setting *string, before string) {
 		*setting = before
 		c.Kept = append(c.Kept, name)
 	}
+}
+
+// allowed returns the targets that probes may have.
+func (p *probeSection) allowed(env *steps.Env) *target.List {
+	all := make(target.List, 0, len(p.Targets))
+	for i, text := range p.Targets {
+		one, err := target.ParseList([]string{text})
+		if err != nil {
+			env.Refuse(fmt.Sprintf("probe.targets[%d]", i), "%v", err)
+			continue
+		}
+		all = append(all, one...)
+	}
+	return &all
 }
 
 // printable replaces control characters, for messages.

@@ -22,6 +22,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
+	"github.com/stepwatch/stepwatch/agent/target"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -46,6 +47,7 @@ type Config struct {
 	Target   *steps.Target
 	Secrets  steps.Secrets
 	Evidence evidence.Limits // for the evidence of failed runs
+	Probe    *target.List    // the targets that probes may have; nil without probes
 
 	Flapping   state.Thresholds
 	References []string // "host:port", asked whether the network of this machine works

@@ -30,6 +30,7 @@ type file struct {
 	Exporters map[string]ast.Node      `yaml:"exporters"`
 
 	Maintenance []silence.WindowSpec `yaml:"maintenance"`
+	Probe     *probeSection            `yaml:"probe"`
 }
 
 type defaults struct {
@@ -45,6 +46,10 @@ type host struct {
 
 type tlsSection struct {
 	CA []string `yaml:"ca"`
+}
+
+type probeSection struct {
+	Targets []string `yaml:"targets"`
 }
 
 type evidenceSection struct {
