@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +48,7 @@ func (a *Agent) Probe(ctx context.Context, p *Plan) (*result.Result, error) {
 	defer stop(nil)
 	one := &probe{run: run, done: make(chan *result.Result, 1)}
 	e := &entry{plan: p, attempt: 1, probe: one}
-	addresses := a.Runner.Addresses(p)
+	addresses := a.roster.Load().load.Runner.Addresses(p)
 	d.do(func() {
 		e.start, e.asked, e.busy = time.Now(), time.Now(), true
 		a.admission.connects(e, addresses)
@@ -95,6 +94,7 @@ func (d *dispatcher) withdraw(e *entry) string {
 		why, _ := g.taken(time.Now())
 		said <- fmt.Sprintf("it waited for %s, %s", g.place(e), why)
 		d.agent.admission.withdraw(e)
+		d.agent.admission.connects(e, nil)
 	})
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
@@ -106,31 +106,23 @@ func (d *dispatcher) withdraw(e *entry) string {
 	}
 }
 
-// withdraw takes an entry that waits at a gate out of its line.
-func (a *admission) withdraw(e *entry) {
-	if i := slices.Index(e.blocked.waiting, e); i >= 0 {
-		e.blocked.waiting = slices.Delete(e.blocked.waiting, i, i+1)
-		a.waiting.Add(-1)
-		a.connects(e, nil)
-	}
-}
-
 // startProbe runs an entry that is a probe and has its places.
 func (d *dispatcher) startProbe(e *entry) {
-	e.began = time.Now()
+	e.began, e.load = time.Now(), d.agent.load
+	e.load.inProgress++
 	d.agent.running.Add(1)
 	if !e.probe.stage.CompareAndSwap(probeWaits, probeBegun) {
-		go d.report(completion{e, new(result.Result), e.began, 0}, 0) // the places are given back in the next turn
+		go d.report(completion{entry: e, load: e.load, result: new(result.Result)}, 0) // the places are given back in the next turn
 		return
 	}
-	began := e.began
-	d.agent.Runner.Start(e.probe.run, e.plan, Occasion{Attempt: 1}, func(res *result.Result) {
+	began, load := e.began, e.load
+	load.Runner.Start(e.probe.run, e.plan, Occasion{Attempt: 1}, func(res *result.Result) {
 		if res.Cleanup != "" {
 			d.agent.Log.Warn("clean-up incomplete", "scenario", res.Identity.String(), "left", res.Cleanup)
 		}
 		e.probe.done <- res
 		ended := time.Now()
-		d.report(completion{e, res, ended, ended.Sub(began)}, 0)
+		d.report(completion{e, load, res, ended, ended.Sub(began)}, 0)
 	})
 }
 
@@ -138,4 +130,5 @@ func (d *dispatcher) startProbe(e *entry) {
 func (d *dispatcher) endProbe(e *entry) {
 	d.agent.admission.leave(e, d.start)
 	d.agent.admission.connects(e, nil)
+	e.load.left()
 }

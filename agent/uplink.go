@@ -18,14 +18,33 @@ import (
 // References are hosts that nearly always answer. If none of them does, the network of this machine is down, and not what is
 // watched. The zero value has none.
 type References struct {
-	Addresses []string // "host:port", over TCP
-
 	dial func(ctx context.Context, address string) error // instead of net.Dialer, in tests
 
 	mu      sync.Mutex
+	hosts   []string      // "host:port", over TCP
 	asking  chan struct{} // closed when the question in progress is answered; nil if there is none
 	asked   time.Time     // when the last question was answered
 	answers bool          // whether one of them answered then
+}
+
+// NewReferences returns references with addresses of the form "host:port", which answer over TCP.
+func NewReferences(addresses []string) *References { return &References{hosts: addresses} }
+
+// Set replaces the addresses.
+func (r *References) Set(addresses []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hosts, r.asked = addresses, time.Time{}
+}
+
+// addresses returns those of the moment.
+func (r *References) addresses() []string {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hosts
 }
 
 // The bounds of a question to the references.
@@ -58,12 +77,13 @@ func (r *References) down() bool {
 func (r *References) ask() {
 	ctx, cancel := context.WithTimeout(context.Background(), referenceWait)
 	defer cancel()
-	answers := make(chan bool, len(r.Addresses))
-	for _, address := range r.Addresses {
+	addresses := r.addresses()
+	answers := make(chan bool, len(addresses))
+	for _, address := range addresses {
 		go func() { answers <- r.answer(ctx, address) }()
 	}
 	found := false
-	for range r.Addresses {
+	for range addresses {
 		if found = <-answers; found {
 			break
 		}
@@ -102,9 +122,9 @@ func (a *Agent) explain(res *result.Result) {
 		return
 	}
 	own := (*result.Lack)(nil)
-	if r := a.References; r != nil && len(r.Addresses) > 0 {
-		if r.down() {
-			own = &result.Lack{Kind: state.KindUplink, Said: fmt.Sprintf("the network of this machine is down: none of the reference hosts answers (%s)", strings.Join(r.Addresses, ", ")),
+	if addresses := a.References.addresses(); len(addresses) > 0 {
+		if a.References.down() {
+			own = &result.Lack{Kind: state.KindUplink, Said: fmt.Sprintf("the network of this machine is down: none of the reference hosts answers (%s)", strings.Join(addresses, ", ")),
 				Remedy: "check its cable, its route and its provider; if only these hosts are gone, name others under uplink.references in stepwatch.yml"}
 		}
 	} else {

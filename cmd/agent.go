@@ -17,14 +17,14 @@ import (
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/collector"
-	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/jobs"
 	"github.com/stepwatch/stepwatch/agent/result"
-	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/cmd/httpserver"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/features"
+	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/jobreport"
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
@@ -77,23 +77,22 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		log.Warn("the browser runs without its sandbox because stepwatch runs as root: run stepwatch as an ordinary user")
 	}
 	loadOnce(ctx, log)
-	s, err := newService(ctx, set, serverOptions{listen: *listen, webConfig: cmp.Or(*webConfig, set.config.WebConfig), profiles: *profiles}, log)
+	keep, err := openKeeping(ctx, set, mine, log)
+	if err != nil {
+		return notRun(t, err)
+	}
+	defer keep.close(log)
+	s, err := newService(ctx, set, keep, serverOptions{listen: *listen, webConfig: cmp.Or(*webConfig, set.config.WebConfig), profiles: *profiles}, log)
 	if err != nil {
 		return notRun(t, err)
 	}
 	s.agent.Mistakes = mistakes
-	states, file, err := openStates(ctx, set, mine, nil, log)
-	if err != nil {
-		return notRun(t, err)
-	}
-	defer file.Close()
-	s.agent.States, s.agent.References = states, &agent.References{Addresses: set.config.References}
 	reloads := newReloader(load, f.Args(), set, s.runner, s.agent, log, unread)
 	defer reloads.stop()
 	s.mux.Handle("/-/reload", reloads.handler())
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
-	reloads.applied = append(reloads.applied, func(c *config.Config) { kept.SetLimits(c.Evidence) })
+	reloads.applied = append(reloads.applied, s.apply, evidenceLimits(kept))
 	kept.Lacking = func(own *result.Lack) { s.agent.Lacking("evidence", own) }
 	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
 		log.Warn("a limit of this machine is low: " + w)
@@ -115,6 +114,11 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	return exitPassed
 }
 
+// evidenceLimits takes the limits of the evidence from a later set.
+func evidenceLimits(kept *evidence.Store) func(*set) {
+	return func(later *set) { kept.SetLimits(later.config.Evidence) }
+}
+
 // serving says how many runs are in progress, for a second signal.
 func (t *terminal) serving(a *agent.Agent) {
 	busy := func() string {
@@ -134,9 +138,18 @@ type service struct {
 	health  health
 	server  *httpserver.Server
 	closers []exporters.Closer
+	keep    *keeping
 	inbox   *jobs.Inbox
-	states  *state.Tracker // of its own, to close; nil if somebody else does
+	probes  *probing
 	log     *slog.Logger
+}
+
+// apply takes what a later set says about what is not part of the runs.
+func (s *service) apply(later *set) {
+	s.keep.apply(later)
+	s.agent.References.Set(later.config.References)
+	s.inbox.Set(steps.SettingsOf[jobreport.Jobs](later.target()), later.config.Secrets)
+	s.probes.take(later)
 }
 
 // serverOptions say what the HTTP server of a service is like.
@@ -148,10 +161,10 @@ type serverOptions struct {
 
 // newService creates the configured exporters and always the Prometheus exporter, and opens the port. sinks also get the
 // results.
-func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
+func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
-	s := &service{log: log, runner: runner, mux: http.NewServeMux(), agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
-		Rules: alert.Builtin.Sources(), Limits: set.limits(), Log: log}}
+	s := &service{log: log, runner: runner, keep: keep, mux: http.NewServeMux(), agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
+		States: keep.states, References: agent.NewReferences(set.config.References), Rules: alert.Builtin.Sources(), Limits: set.limits(), Log: log}}
 	runner.Log = log
 	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
 	var web *httpserver.WebConfig
@@ -189,15 +202,11 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 		}
 	}
 	answerResults(s.agent, mux, pages)
-	answerProbes(s.agent, mux, set.current, log)
+	s.probes = answerProbes(s.agent, mux, set, log)
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
 	}
 	s.health.serve(mux)
-	if s.agent.States == nil {
-		s.agent.States = state.Open(ctx, state.Options{Log: log})
-		s.states = s.agent.States
-	}
 	mux.Handle("/api/", pages.Bound(s.api(set.config.Name, web)))
 	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
@@ -231,9 +240,6 @@ func (s *service) run(ctx context.Context) error {
 		errs = append(errs, c.Close(flush))
 	}
 	errs = append(errs, s.server.Shutdown(flush), <-served)
-	if s.states != nil {
-		errs = append(errs, s.states.Close())
-	}
 	return errors.Join(append(errs, s.inbox.Close())...)
 }
 

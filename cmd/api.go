@@ -11,7 +11,7 @@ import (
 // api returns the handler of everything below /api/.
 func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 	started := time.Now()
-	return api.New(api.Sources{Scenarios: s.agent.States, Alerts: s.agent.States, User: httpserver.User, Log: s.log,
+	return api.New(api.Sources{Scenarios: s.agent.States, Alerts: s.agent.States, Silences: s.keep.silences, User: httpserver.User, Log: s.log,
 		Agent: func() api.Agent {
 			a := api.Agent{Name: name, Version: version(), Started: started}
 			a.Take(s.agent.Stats())

@@ -167,11 +167,11 @@ func (d *demo) serve(ctx context.Context, listen string, t *terminal) (*service,
 	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	lines := &runLines{out: t.out, colour: t.colour}
 	if listen != "" {
-		return newService(ctx, d.set, serverOptions{listen: listen}, log, lines)
+		return newService(ctx, d.set, inMemory(ctx, d.set, log), serverOptions{listen: listen}, log, lines)
 	}
-	s, err := newService(ctx, d.set, serverOptions{listen: d.set.config.Listen}, log, lines)
+	s, err := newService(ctx, d.set, inMemory(ctx, d.set, log), serverOptions{listen: d.set.config.Listen}, log, lines)
 	if err != nil && errors.As(err, new(*net.OpError)) {
-		return newService(ctx, d.set, serverOptions{listen: "127.0.0.1:0"}, log, lines)
+		return newService(ctx, d.set, inMemory(ctx, d.set, log), serverOptions{listen: "127.0.0.1:0"}, log, lines)
 	}
 	return s, err
 }

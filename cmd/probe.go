@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
@@ -26,7 +27,7 @@ import (
 // once take each other's mail. Only the targets of the configuration may be asked.
 type probing struct {
 	agent *agent.Agent
-	set   func() *set // the loaded scenarios
+	set   atomic.Pointer[set] // the loaded scenarios and the configuration of the moment
 	log   *slog.Logger
 	slots chan struct{}
 
@@ -51,13 +52,24 @@ const (
 	scraperTimeout = "X-Prometheus-Scrape-Timeout-Seconds"
 )
 
-// current returns the set itself.
-func (s *set) current() *set { return s }
-
-// answerProbes registers /probe. loaded returns the scenarios and the configuration of the moment.
-func answerProbes(a *agent.Agent, mux *http.ServeMux, loaded func() *set, log *slog.Logger) {
-	p := &probing{agent: a, set: loaded, log: log, slots: make(chan struct{}, probesAtOnce), running: make(map[*agent.Plan]chan struct{}), made: make(map[aim]*agent.Plan)}
+// answerProbes registers /probe.
+func answerProbes(a *agent.Agent, mux *http.ServeMux, loaded *set, log *slog.Logger) *probing {
+	p := &probing{agent: a, log: log, slots: make(chan struct{}, probesAtOnce), running: make(map[*agent.Plan]chan struct{}), made: make(map[aim]*agent.Plan)}
+	p.take(loaded)
 	mux.Handle("GET /probe", p)
+	return p
+}
+
+// take replaces what may be probed. It keeps nothing of a set that allows no probes.
+func (p *probing) take(loaded *set) {
+	kept := &set{config: loaded.config}
+	if loaded.config.Probe != nil {
+		kept.plans, kept.library = loaded.plans, loaded.library
+	}
+	p.set.Store(kept)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.made)
 }
 
 // refusal is why a probe is not run, with the status of HTTP.
@@ -148,7 +160,7 @@ func (p *probing) wanted(r *http.Request) (plan, shown *agent.Plan, debug bool, 
 	default:
 		return nil, nil, false, refuse(http.StatusBadRequest, "debug is %q: write true or false", query.Get("debug"))
 	}
-	loaded := p.set()
+	loaded := p.set.Load()
 	if loaded.config.Probe == nil {
 		return nil, nil, false, refuse(http.StatusForbidden, "probes are off: to let others run scenarios tagged @manual, add the block \"probe: {}\" to stepwatch.yml")
 	}

@@ -34,8 +34,8 @@ type reloader struct {
 	log   *slog.Logger
 	watch bool // stamps of the files are needed
 
-	// applied are called with the configuration of each set that the agent has taken, for what is not part of its runs.
-	applied []func(*config.Config)
+	// applied are called with each set that the agent has taken, for what is not part of its runs.
+	applied []func(*set)
 
 	mu      sync.Mutex
 	next    *reloading // that is waiting
@@ -287,7 +287,7 @@ func (r *reloader) apply(s *set) (string, error) {
 	}
 	r.runner, r.loaded = runner, time.Now()
 	for _, apply := range r.applied {
-		apply(s.config)
+		apply(s)
 	}
 	return fmt.Sprintf("%s added, %d changed, %d unchanged, %d removed", counted(changes.Added, "scenario"), changes.Changed, changes.Unchanged, changes.Removed), nil
 }

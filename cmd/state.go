@@ -1,14 +1,11 @@
 package cmd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 
-	"github.com/stepwatch/stepwatch/agent/database"
-	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/steps/mailqueue"
 	"github.com/stepwatch/stepwatch/steps/statedir"
 )
@@ -67,24 +64,4 @@ func claimState(set *set, log *slog.Logger) (claimed io.Closer, mine bool, err e
 		return io.NopCloser(nil), false, nil
 	}
 	return claim, true, nil
-}
-
-// openStates opens the states of scenarios in the state directory, for an agent. If that is not possible, or not mine, they are
-// only in memory, and the log says so. Whoever calls it closes the file after the agent.
-func openStates(ctx context.Context, set *set, mine bool, quiet state.Quiet, log *slog.Logger) (*state.Tracker, io.Closer, error) {
-	o := state.Options{Quiet: quiet, Flapping: set.config.Flapping, References: len(set.config.References) > 0, Log: log}
-	if !mine {
-		log.Warn("the states of scenarios and their alerts are in memory only: after a restart every scenario begins anew, and alerts that are still true are told again")
-		return state.Open(ctx, o), io.NopCloser(nil), nil
-	}
-	db, err := database.Open(ctx, database.Options{Dir: set.target().StateDir, Name: state.File, Migrations: state.Migrations, Log: log})
-	if err != nil {
-		if err := unsafeState(err); err != nil {
-			return nil, nil, err
-		}
-		log.Error("the states of scenarios and their alerts are in memory only: after a restart every scenario begins anew, and alerts that are still true are told again", "error", err)
-		return state.Open(ctx, o), io.NopCloser(nil), nil
-	}
-	o.DB = db
-	return state.Open(ctx, o), db, nil
 }

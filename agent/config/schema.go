@@ -30,7 +30,7 @@ type file struct {
 	Exporters map[string]ast.Node      `yaml:"exporters"`
 
 	Maintenance []silence.WindowSpec `yaml:"maintenance"`
-	Probe     *probeSection            `yaml:"probe"`
+	Probe       *probeSection        `yaml:"probe"`
 }
 
 type defaults struct {

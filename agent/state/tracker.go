@@ -155,6 +155,14 @@ func (t *Tracker) Declare(loaded []Declaration, whole bool) {
 	t.change(func(m *machine, now time.Time) { m.declare(loaded, whole, now) })
 }
 
+// Configure changes when scenarios flap, and whether runs ask reference hosts about the uplink (see Options).
+func (t *Tracker) Configure(flapping Thresholds, references bool) {
+	if flapping == (Thresholds{}) {
+		flapping = DefaultThresholds()
+	}
+	t.change(func(m *machine, _ time.Time) { m.flapping, m.uplink.certain = flapping, references })
+}
+
 // Forget lets go of a scenario that is not loaded any more. Its alerts end.
 func (t *Tracker) Forget(id result.Identity) {
 	t.change(func(m *machine, now time.Time) {

@@ -1,0 +1,94 @@
+package cmd
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/stepwatch/stepwatch/agent/database"
+	"github.com/stepwatch/stepwatch/agent/silence"
+	"github.com/stepwatch/stepwatch/agent/state"
+)
+
+// keeping is what an agent keeps over restarts, each part in a file of the state directory. What cannot be kept there is in
+// memory, and the log says so.
+type keeping struct {
+	states   *state.Tracker // closed by the agent
+	silences *silence.Book
+	files    []io.Closer
+}
+
+// inMemory returns a keeping that forgets everything at the end of the program.
+func inMemory(ctx context.Context, set *set, log *slog.Logger) *keeping {
+	k := new(keeping)
+	k.silences, _ = silence.Open(ctx, nil, log) // which reads nothing
+	k.silences.SetWindows(set.config.Maintenance)
+	k.states = state.Open(ctx, set.stateOptions(k.silences, log))
+	return k
+}
+
+// openKeeping opens what is kept in the state directory. mine is false if this agent may not write there. It returns an error
+// only if others may change what is in the directory. The keeping must be closed after the agent.
+func openKeeping(ctx context.Context, set *set, mine bool, log *slog.Logger) (*keeping, error) {
+	if !mine {
+		log.Warn("the states of scenarios, their alerts and silences are in memory only: after a restart every scenario begins anew, and alerts that are still true are told again")
+		return inMemory(ctx, set, log), nil
+	}
+	k := new(keeping)
+	if err := k.open(ctx, set, log); err != nil {
+		k.close(log)
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *keeping) open(ctx context.Context, set *set, log *slog.Logger) error {
+	dir := set.target().StateDir
+	var kept silence.Store
+	store, err := silence.NewStore(ctx, dir, log)
+	switch {
+	case err == nil:
+		kept, k.files = store, append(k.files, store)
+	case unsafeState(err) != nil:
+		return unsafeState(err)
+	default:
+		log.Error("silences are in memory only: after a restart the alerts that they withhold are told", "error", err)
+	}
+	if k.silences, err = silence.Open(ctx, kept, log); err != nil {
+		log.Error("some silences cannot be read: make them again", "error", err)
+	}
+	k.silences.SetWindows(set.config.Maintenance)
+
+	o := set.stateOptions(k.silences, log)
+	db, err := database.Open(ctx, database.Options{Dir: dir, Name: state.File, Migrations: state.Migrations, Log: log})
+	switch {
+	case err == nil:
+		o.DB, k.files = db, append(k.files, db)
+	case unsafeState(err) != nil:
+		return unsafeState(err)
+	default:
+		log.Error("the states of scenarios and their alerts are in memory only: after a restart every scenario begins anew, and alerts that are still true are told again", "error", err)
+	}
+	k.states = state.Open(ctx, o)
+	return nil
+}
+
+// stateOptions returns how the states of scenarios are judged.
+func (s *set) stateOptions(quiet state.Quiet, log *slog.Logger) state.Options {
+	return state.Options{Quiet: quiet, Flapping: s.config.Flapping, References: len(s.config.References) > 0, Log: log}
+}
+
+// apply takes what the configuration of a later set says.
+func (k *keeping) apply(set *set) {
+	k.silences.SetWindows(set.config.Maintenance)
+	k.states.Configure(set.config.Flapping, len(set.config.References) > 0)
+}
+
+// close closes the files.
+func (k *keeping) close(log *slog.Logger) {
+	for _, f := range k.files {
+		if err := f.Close(); err != nil {
+			log.Error("a file of the state directory was not closed well", "error", err)
+		}
+	}
+}
