@@ -18,7 +18,7 @@ const (
 
 // The bounds of what alerts wait for.
 const (
-	quietPoll  = 5 * time.Second  // how often the end of a silence is looked for
+	quietPoll  = time.Minute      // how often a silence is looked at that may be ended early
 	askAgain   = 5 * time.Second  // how often a needed scenario is asked for, at most
 	needMargin = 10 * time.Second // for a needed scenario's run, in addition to its timeout
 	needMost   = 2 * time.Minute  // for a needed scenario's run in all

@@ -71,7 +71,7 @@ type Connection struct {
 // The times after which changes are written.
 const (
 	soon       = time.Second      // a result of a scenario that is not simply OK
-	touch      = time.Minute      // a further OK
+	touch      = 5 * time.Minute  // a further OK
 	writeWait  = 5 * time.Second  // how long an alert waits for a slow disk before it is told
 	writeRetry = 10 * time.Second // before a failed write is repeated
 	unsavedMax = 1000             // alerts that wait for a disk that takes nothing
@@ -234,7 +234,7 @@ func (t *Tracker) Suspect(r *result.Result) (own *result.Lack) {
 }
 
 // Tick tells what the time alone changes: the end of a silence, or of a wait for another scenario. The tracker does so by
-// itself within five seconds; whoever changes a silence may call it.
+// itself in time. Whoever ends a silence early calls it; otherwise that is noticed within a minute.
 func (t *Tracker) Tick(now time.Time) {
 	t.change(func(m *machine, _ time.Time) { m.tick(now) })
 }
