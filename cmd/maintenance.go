@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -14,19 +13,18 @@ import (
 )
 
 // openSilences opens the silences in the state directory, for an agent, and adds the maintenance windows of the configuration.
-// If that is not possible, or not mine, they are only in memory, and the log says so. Whoever calls it closes the file after the
+// If that is not possible, or not mine, they are only in memory, and the log says so. Whoever calls it closes the Book after the
 // agent.
-func openSilences(ctx context.Context, set *set, mine bool, log *slog.Logger) (*silence.Book, io.Closer, error) {
+func openSilences(ctx context.Context, set *set, mine bool, log *slog.Logger) (*silence.Book, error) {
 	const lost = "silences are in memory only: they end when the agent restarts"
 	var store silence.Store
-	var closer io.Closer = io.NopCloser(nil)
 	if mine {
 		opened, err := silence.NewStore(ctx, set.target().StateDir, log)
 		switch {
 		case err == nil:
-			store, closer = opened, opened
+			store = opened
 		case unsafeState(err) != nil:
-			return nil, nil, unsafeState(err)
+			return nil, unsafeState(err)
 		default:
 			log.Error(lost, "error", err)
 		}
@@ -38,7 +36,7 @@ func openSilences(ctx context.Context, set *set, mine bool, log *slog.Logger) (*
 		log.Error("some silences could not be read: their alerts are told", "error", err)
 	}
 	book.SetWindows(set.config.Maintenance)
-	return book, closer, nil
+	return book, nil
 }
 
 // ruleMaintenance is for maintenance windows that are probably not as they are meant.

@@ -24,11 +24,11 @@ func silencedAgent(t *testing.T) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = store.Close() })
 	book, err := silence.Open(t.Context(), store, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = book.Close() })
 	known := []silence.Subject{{Identity: result.Identity{Feature: "Mail", Scenario: "Relay", Owner: "mail"}}, {Identity: result.Identity{Feature: "Web", Scenario: "Front page"}}}
 	answer := func(w http.ResponseWriter, value any, err error) {
 		w.Header().Set("Content-Type", "application/json")

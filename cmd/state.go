@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/stepwatch/stepwatch/steps/mailqueue"
 	"github.com/stepwatch/stepwatch/steps/statedir"
@@ -29,6 +30,10 @@ func unsafeState(err error) error {
 	return fmt.Errorf("the state directory is not safe: %w; or set state in stepwatch.yml to another directory", err)
 }
 
+// agentEnds is how long an agent usually takes to end: its runs have five seconds. When the supervisor of an agent is killed and
+// the next agent starts at once, the last one still writes its states.
+const agentEnds = 10 * time.Second
+
 // claimState takes the state directory for an agent, and removes what killed processes did not finish writing there. It logs
 // if another agent has it. It returns an error only if others may change what is in the directory. mine is false if the
 // directory cannot be used, or another agent writes there.
@@ -50,7 +55,9 @@ func claimState(set *set, log *slog.Logger) (claimed io.Closer, mine bool, err e
 			_ = growth.Close()
 		}
 	}
-	claim, other, err := d.Claim()
+	claim, other, err := d.ClaimWithin(agentEnds, func(other int) {
+		log.Info("the state directory belongs to another agent, which may be about to end: waiting for it", "state", path, "pid", other, "at_most", agentEnds)
+	})
 	switch {
 	case err != nil:
 		if err := unsafeState(err); err != nil {

@@ -63,6 +63,7 @@ type Store interface {
 	Load(context.Context) ([]Silence, error) // those that can be read, also with an error
 	Put(context.Context, ...Silence) error
 	Delete(ctx context.Context, ids ...string) error
+	Close() error
 }
 
 // Book holds the silences and the maintenance windows. Its methods may be called from any goroutine.
@@ -73,6 +74,8 @@ type Book struct {
 	mu      sync.Mutex
 	kept    map[string]*entry // by id
 	unsaved map[string]bool   // ids that the store does not have as they are
+	again   *time.Timer       // until the next attempt to store them; nil if all are stored
+	closed  bool
 
 	current atomic.Pointer[current]
 	windows atomic.Pointer[[]*Window]
@@ -307,7 +310,7 @@ func (r *Request) silence(now time.Time) (s Silence, warnings []string, err erro
 	return s, warnings, nil
 }
 
-// arrange drops silences that ended long ago, retries what could not be stored, and orders the current ones. b.mu is held.
+// arrange drops silences that ended long ago, and orders the current ones. b.mu is held.
 func (b *Book) arrange(ctx context.Context, now time.Time) {
 	var ended []*entry
 	var rest current
@@ -338,9 +341,6 @@ func (b *Book) arrange(ctx context.Context, now time.Time) {
 			b.log.Warn("silences that ended long ago could not be deleted; this is tried again at the next start", "error", err)
 		}
 	}
-	if len(b.unsaved) > 0 {
-		_ = b.save(ctx) // it was said when they were made
-	}
 }
 
 // save stores silences, and those that could not be stored before. b.mu is held.
@@ -350,6 +350,9 @@ func (b *Book) save(ctx context.Context, ids ...string) error {
 	}
 	for _, id := range ids {
 		b.unsaved[id] = true
+	}
+	if b.again != nil {
+		b.again.Stop()
 	}
 	var all []Silence
 	for id := range b.unsaved {
@@ -364,11 +367,49 @@ func (b *Book) save(ctx context.Context, ids ...string) error {
 		err = b.store.Put(ctx, all...)
 	}
 	if err != nil {
-		b.log.Error("silences could not be stored: they are as they were before after a restart", "silences", len(all), "error", err)
+		if b.again == nil {
+			b.log.Error("silences could not be stored, which is tried again: until then, a restart brings back what was stored before", "silences", len(all), "error", err)
+		}
+		b.again = time.AfterFunc(saveAgain, b.saveAgain)
 		return err
 	}
 	clear(b.unsaved)
+	if b.again != nil {
+		b.again.Stop()
+		b.again = nil
+		b.log.Info("silences are stored again", "silences", len(all))
+	}
 	return nil
+}
+
+// saveAgain is the pause before silences that could not be stored are stored again.
+const saveAgain = time.Minute
+
+// saveAgain stores what could not be stored.
+func (b *Book) saveAgain() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.unsaved) > 0 && !b.closed {
+		_ = b.save(context.Background()) // that they could not be stored was said before
+	}
+}
+
+// Close tries once more to store what could not be stored, and closes the store. The Book can still be asked.
+func (b *Book) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.store == nil || b.closed {
+		return nil
+	}
+	var err error
+	if len(b.unsaved) > 0 {
+		err = b.save(context.Background())
+	}
+	b.closed = true
+	if b.again != nil {
+		b.again.Stop()
+	}
+	return errors.Join(err, b.store.Close())
 }
 
 // emptied reports whether the store has begun a new file because of a damaged one. Then everything has to be stored again.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,7 +190,7 @@ func TestBookIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t, nil)
 		r := Request{Author: "alice", Reason: "x", Duration: 60, Matchers: Matchers{All: true}}
-		for range 3 {
+		for range 2 {
 			for range currentMost {
 				add(t, b, r)
 			}
@@ -289,11 +290,11 @@ func TestDamagedFile(t *testing.T) {
 // full is a store on a full disk.
 type full struct {
 	Store
-	is bool
+	is atomic.Bool
 }
 
 func (f *full) Put(ctx context.Context, all ...Silence) error {
-	if f.is {
+	if f.is.Load() {
 		return errors.New("no space left on device")
 	}
 	return f.Store.Put(ctx, all...)
@@ -302,16 +303,17 @@ func (f *full) Put(ctx context.Context, all ...Silence) error {
 // TestFullDisk holds that a silence holds although it cannot be stored, says so, and is stored later.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	store := &full{openStore(t, dir), true}
+	store := &full{Store: openStore(t, dir)}
+	store.is.Store(true)
 	b := newBook(t, store)
 	r := Request{Author: "alice", Reason: "the disk is full", Duration: 3600, Matchers: Matchers{Owner: Values{"mail"}}}
 	first := add(t, b, r)
 	if len(first.Warnings) != 1 || first.Warnings[0] != "it could not be stored, so it ends when the agent restarts: no space left on device" || !strings.Contains(quiet(b, relay), first.ID) {
 		t.Errorf("got %q, %s", first.Warnings, quiet(b, relay))
 	}
-	store.is = false
+	store.is.Store(false)
 	second := add(t, b, r)
-	store.is = true
+	store.is.Store(true)
 	ended, err := b.End(t.Context(), second.ID, "alice")
 	if err != nil || len(ended.Warnings) != 1 || !strings.Contains(ended.Warnings[0], "this could not be stored") {
 		t.Errorf("got %+v, %v", ended, err)
@@ -320,6 +322,32 @@ func TestFullDisk(t *testing.T) {
 	if all := again.List(); len(all) != 2 || all[0].State != Active || all[1].State != Active {
 		t.Errorf("got %+v", all)
 	}
+}
+
+// TestFullDiskForAWhile holds that a silence is stored once there is room, without being asked.
+func TestFullDiskForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := openStore(t, t.TempDir())
+		store := &full{Store: disk}
+		store.is.Store(true)
+		b := newBook(t, store)
+		added := add(t, b, Request{Author: "alice", Reason: "x", Duration: 36000, Matchers: Matchers{All: true}})
+		time.Sleep(10 * time.Minute)
+		if kept, err := disk.Load(t.Context()); err != nil || len(kept) > 0 {
+			t.Errorf("got %+v, %v", kept, err)
+		}
+		store.is.Store(false)
+		time.Sleep(time.Minute + time.Second)
+		if kept, err := disk.Load(t.Context()); err != nil || len(kept) != 1 || kept[0].ID != added.ID {
+			t.Errorf("got %+v, %v", kept, err)
+		}
+		store.is.Store(true)
+		add(t, b, Request{Author: "alice", Reason: "x", Duration: 36000, Matchers: Matchers{All: true}})
+		if err := b.Close(); err == nil || err.Error() != "no space left on device" {
+			t.Errorf("closed with a silence that is not stored: %v", err)
+		}
+		time.Sleep(time.Hour) // nobody tries again
+	})
 }
 
 func BenchmarkQuiet(b *testing.B) {

@@ -56,6 +56,9 @@ func TestNext(t *testing.T) {
 		{"until just before it", "2027-03-28 00:00", []WhenSpec{{Times: daily("01:00", "02:00"), Location: berlin}}, "2027-03-28 01:00 CET to 2027-03-28 03:00 CEST, 1h0m0s"},
 		{"until just after it", "2027-03-28 00:00", []WhenSpec{{Times: daily("01:00", "03:00"), Location: berlin}}, "2027-03-28 01:00 CET to 2027-03-28 03:00 CEST, 1h0m0s"},
 		{"over it", "2027-03-28 00:00", []WhenSpec{{Times: daily("01:00", "05:00"), Location: berlin}}, "2027-03-28 01:00 CET to 2027-03-28 05:00 CEST, 3h0m0s"},
+		{"across midnight into the skipped hour", "2027-03-27 23:00", []WhenSpec{{Times: daily("23:30", "02:30"), Location: berlin}}, "2027-03-27 23:30 CET to 2027-03-28 03:30 CEST, 3h0m0s"},
+		{"from the skipped hour across midnight", "2027-03-28 01:00", []WhenSpec{{Times: daily("02:30", "01:30"), Location: berlin, Years: Values{"2027"}, Months: Values{"march"}, DaysOfMonth: Values{"28"}}},
+			"2027-03-28 03:00 CEST to 2027-03-29 02:00 CEST, 23h0m0s"},
 		{"a short day", "2027-03-28 12:00", []WhenSpec{{Weekdays: Values{"sunday"}, Location: berlin}}, "2027-03-28 00:00 CET to 2027-03-29 00:00 CEST, 23h0m0s"},
 
 		{"the repeated hour", "2027-10-31 01:00", []WhenSpec{{Times: daily("02:00", "03:00"), Location: berlin}}, "2027-10-31 02:00 CEST to 2027-10-31 03:00 CET, 2h0m0s"},
@@ -191,7 +194,7 @@ func dayFits(s WhenSpec, at time.Time) bool {
 	return fits(s.Weekdays, int(at.Weekday()), 7, weekday) && fits(s.DaysOfMonth, at.Day(), 0, number) && fits(s.Months, int(at.Month()), 12, number)
 }
 
-// TestNextAgainstTheClock walks through years in steps of five minutes (all times are multiples of fifteen). What the clock on
+// TestNextAgainstTheClock walks through a year in steps of five minutes (all times are multiples of fifteen). What the clock on
 // the wall says and what Next says must be the same, except around a change of the clock: there Next may hold longer, and never
 // less.
 func TestNextAgainstTheClock(t *testing.T) {
@@ -223,7 +226,7 @@ func TestNextAgainstTheClock(t *testing.T) {
 		w, o := windows[0], newOracle(s)
 		location, _ := zone(s.Location)
 		at := time.Date(2027, 1, 1, 0, 0, 0, 0, location)
-		end := at.AddDate(2, 0, 0)
+		end := at.AddDate(1, 0, 0)
 		from, until, ok := w.Next(at)
 		wrong := 0
 		near, checked := false, at
@@ -246,7 +249,7 @@ func TestNextAgainstTheClock(t *testing.T) {
 			}
 		}
 	}
-	if rules < 40 || held < rules*1000 {
+	if rules < 40 || held < rules*500 {
 		t.Errorf("%d rules held %d times: that proves little", rules, held)
 	}
 }
@@ -400,6 +403,10 @@ func TestQuietInWindow(t *testing.T) {
 	}
 	if got != "backups true 01 02:00 01 04:00\nnight false 01 03:00 01 05:00\n" {
 		t.Error(got)
+	}
+	b.SetWindows(NewWindows([]WindowSpec{spec("long", "01:00", "06:00", Matchers{All: true}), spec("short", "02:00", "03:00", Matchers{All: true})}, time.Now(), nil))
+	if why, _, _ := b.Quiet(relay.Identity, relay.Tags, day.Add(150*time.Minute)); why != "maintenance window long" {
+		t.Errorf("got %s, not the window that ends last", why)
 	}
 	b.SetWindows(nil)
 	if _, _, quiet := b.Quiet(relay.Identity, relay.Tags, day.Add(150*time.Minute)); quiet {

@@ -384,3 +384,20 @@ func (d *Dir) Claim() (claim *os.File, other int, err error) {
 	}
 	return f, 0, nil
 }
+
+// claimPause is the time between two attempts of ClaimWithin.
+const claimPause = 100 * time.Millisecond
+
+// ClaimWithin is Claim, but waits for the process that has the directory to end. It calls waiting once, when it begins to.
+func (d *Dir) ClaimWithin(wait time.Duration, waiting func(other int)) (claim *os.File, other int, err error) {
+	for end := time.Now().Add(wait); ; time.Sleep(claimPause) {
+		claim, other, err = d.Claim()
+		if claim != nil || err != nil || !time.Now().Before(end) {
+			return claim, other, err
+		}
+		if waiting != nil {
+			waiting(other)
+			waiting = nil
+		}
+	}
+}

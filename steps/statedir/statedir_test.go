@@ -311,4 +311,27 @@ func TestClaim(t *testing.T) {
 	}
 }
 
+// TestClaimWithin waits for another one to end, but not for ever.
+func TestClaimWithin(t *testing.T) {
+	d, err := Open(newDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	first, _, err := d.ClaimWithin(time.Hour, func(int) { t.Error("waits although nobody has it") })
+	if err != nil || first == nil {
+		t.Fatalf("got %v, %v", first, err)
+	}
+	waited := 0
+	if second, other, err := d.ClaimWithin(2*claimPause, func(int) { waited++ }); second != nil || other != os.Getpid() || err != nil || waited != 1 {
+		t.Errorf("got %v, %d, %v, waited %d times", second, other, err, waited)
+	}
+	time.AfterFunc(2*claimPause, func() { _ = first.Close() })
+	second, _, err := d.ClaimWithin(time.Minute, nil)
+	if err != nil || second == nil {
+		t.Fatalf("after the end of the first: %v, %v", second, err)
+	}
+	_ = second.Close()
+}
+
 func bytesOf(most int64) limit.Limit { return limit.Limit{What: "the file", Unit: "bytes", Most: most} }
