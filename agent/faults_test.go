@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"github.com/stepwatch/stepwatch/steps/builtin"
@@ -22,8 +23,10 @@ import (
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/jobreport"
 	"github.com/stepwatch/stepwatch/steps/stepstest"
 	"github.com/stepwatch/stepwatch/steps/stepstest/nameserver"
+	"github.com/stepwatch/stepwatch/steps/timeserver"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/failures.md from the observed failures")
@@ -37,8 +40,9 @@ type scene struct {
 	names  *nameserver.Server
 	target *steps.Target
 	runner *agent.Runner
-	files  *syscall.Rlimit // before limitFiles; nil if it was not called
-	stuck  chan struct{}   // closed to end the step that ignores its deadline
+	times  *stepstest.TimeServer // nil unless a fault needs one
+	files  *syscall.Rlimit       // before limitFiles; nil if it was not called
+	stuck  chan struct{}         // closed to end the step that ignores its deadline
 }
 
 func newScene(t *testing.T) *scene {
@@ -74,6 +78,9 @@ func newScene(t *testing.T) *scene {
 
 func (s *scene) close(t *testing.T) {
 	t.Helper()
+	if s.times != nil {
+		defer s.times.Close()
+	}
 	for _, err := range []error{s.mail.Close(), s.web.Close(), s.names.Close()} {
 		if err != nil {
 			t.Error(err)
@@ -184,6 +191,35 @@ func TestFaults(t *testing.T) {
 		{"Body without end", breakWeb(stepstest.EndlessBody), visit, ""},
 		{"Web server silent", breakWeb(stepstest.Silent), visit, ""},
 		{"The text is not there", nil, "When I go to \"https://www.demo.test/\"\nThen I should see \"Bargains\"\n", visit},
+		{"A job does not report", func(s *scene) error {
+			return s.keep(func(r *jobreport.Record, now time.Time) {
+				r.AddEnd(now.Add(-27*time.Hour), "", 0, "", false)
+				r.AddEnd(now.Add(-3*time.Hour), "", 2, "dumping\nno space left on device", false)
+			})
+		}, "Then the job \"backup\" reported success in the last 26 hours\n", visit},
+		{"A job has never reported", func(s *scene) error { return s.keep(func(*jobreport.Record, time.Time) {}) }, "Then the job \"backup\" reported success in the last 26 hours\n", visit},
+		{"A job was added", func(s *scene) error {
+			return s.keep(func(r *jobreport.Record, now time.Time) { r.Since = now.Add(-time.Hour) })
+		}, "Then the job \"backup\" reported success in the last 26 hours\n", visit},
+		{"A job failed", func(s *scene) error {
+			return s.keep(func(r *jobreport.Record, now time.Time) {
+				r.AddEnd(now.Add(-3*time.Hour), "", 2, "no space left on device", false)
+			})
+		}, "Then the last run of the job \"backup\" succeeded\n", visit},
+		{"A job hangs", func(s *scene) error {
+			return s.keep(func(r *jobreport.Record, now time.Time) { r.AddStart(now.Add(-5*time.Hour), "") })
+		}, "Then the job \"backup\" took at most 2 hours\n", visit},
+		{"No agent waits for a job", func(s *scene) error {
+			s.target.Set(jobreport.Jobs{"backup": {}})
+			s.target.StateDir = "/var/lib/stepwatch"
+			return nil
+		}, "Then the last run of the job \"backup\" succeeded\n", visit},
+		{"The clock of this machine is wrong", func(s *scene) error { return s.tell(20 * time.Minute) }, "Then the clock of this machine is within 1s of \"ntp.demo.test\"\n", visit},
+		{"The time server does not know the time", func(s *scene) error { return s.tell(-1) }, "Then the clock of this machine is within 1s of \"ntp.demo.test\"\n", visit},
+		{"A certificate has expired by a clock that is wrong", func(s *scene) error {
+			s.target.Set(timeserver.Reference("ntp.demo.test"))
+			return errors.Join(s.tell(-2*time.Hour), s.mail.Break(stepstest.FaultCertExpired))
+		}, roundTrip, ""},
 		{"No file descriptor is free", nil, "Given no file descriptor is free\n" + visit, visit},
 		{"A step panics", nil, "When a step has a defect\n", visit},
 		{"A step ignores its deadline", nil, "When a step ignores its deadline\n", visit},
@@ -236,6 +272,36 @@ func TestFaults(t *testing.T) {
 	golden(t, "../docs/failures.md", page.Bytes())
 }
 
+// keep writes the record of the job "backup", which stepwatch has waited for since ten days ago.
+func (s *scene) keep(change func(r *jobreport.Record, now time.Time)) error {
+	s.target.Set(jobreport.Jobs{"backup": {}})
+	s.target.StateDir = filepath.Join(s.dir, "state")
+	store, err := jobreport.Open(s.target.StateDir)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	r := jobreport.New("backup", now.Add(-240*time.Hour))
+	change(r, now)
+	return errors.Join(store.Begin(now.Add(-240*time.Hour)), store.Present(now), store.Save(r), store.Close())
+}
+
+// tell starts a time server whose clock is wrong by so much; -1 is one that does not know the time.
+func (s *scene) tell(shift time.Duration) (err error) {
+	s.times, err = stepstest.NewTimeServer(func(_ int, r *stepstest.TimeReply) bool {
+		if shift == -1 {
+			r.Leap = 3
+		} else {
+			r.Shift(shift)
+		}
+		return true
+	})
+	if err == nil {
+		s.target.ConnectTo["ntp.demo.test:123"] = s.times.Address()
+	}
+	return err
+}
+
 // mend restores everything to its state before the fault.
 func (s *scene) mend() error {
 	s.web.SetBroken(stepstest.Healthy)
@@ -286,6 +352,9 @@ var unstable = []struct {
 	pattern *regexp.Regexp
 	instead string
 }{
+	{regexp.MustCompile(`\b\d\d:\d\d:\d\d [A-Z+0-9-]+ on \d+ [A-Z][a-z]+`), "TIME on DAY"},
+	{regexp.MustCompile(`within ±[\d.]+[mµ]?s`), "within ±2ms"},
+	{regexp.MustCompile(`the kernel says that [^:)]*`), "the kernel says that no program synchronises its clock"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?( UTC)?)?`), "DATE"},
 	{regexp.MustCompile(`\b\d\d:\d\d:\d\d(\.\d+)?( UTC)?\b`), "TIME"},

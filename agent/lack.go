@@ -26,6 +26,12 @@ func (rec *recorder) ownLack(ctx context.Context, err error) error {
 		return err // nothing to find out, or found already: see classify
 	}
 	own := rec.cause(ctx, failure, err)
+	if own == nil && failure.Blame != result.BlameMonitor && failure.Blame != result.BlameScenario {
+		var remark string
+		if own, remark = rec.judgeClock(ctx, failure, err); own == nil && remark != "" {
+			return &steps.Failure{Reason: failure.Reason, Blame: failure.Blame, Err: &remarked{err, remark}}
+		}
+	}
 	if own == nil {
 		return err
 	}
@@ -119,6 +125,9 @@ func noRoots() bool {
 // the clock by 0.05 % at most.
 const jump = 2 * time.Second
 
+// clockRemedy is what to do about a wrong clock.
+const clockRemedy = "check the synchronisation of its time (chronyc tracking, timedatectl)"
+
 // clock returns that the clock of this machine is wrong, if a failure for this reason depends on it.
 func (rec *recorder) clock(reason result.Reason) *lack.Error {
 	now := time.Now()
@@ -127,7 +136,7 @@ func (rec *recorder) clock(reason result.Reason) *lack.Error {
 
 // clockAt is clock at a time of the clock, when the monotonic clock says that the run has taken so long.
 func (rec *recorder) clockAt(reason result.Reason, now time.Time, took time.Duration) *lack.Error {
-	const remedy = "check the synchronisation of its time (chronyc tracking, timedatectl), and that it is not suspended"
+	const remedy = clockRemedy + ", and that it is not suspended"
 	switch reason {
 	case result.ReasonCertExpired, result.ReasonCertSoon, result.ReasonCertRevoked, result.ReasonAuth, result.ReasonNotReceived, result.ReasonSlow,
 		result.ReasonTimeout, result.ReasonDisconnected:

@@ -211,7 +211,7 @@ func NewWorld(target *Target, secrets Secrets, run, scenario string) *World {
 		known       known
 		connections lifeline.Group
 		peer        [1]netip.Addr
-		states      [2]state
+		states      [3]state
 	}{}
 	w := &base.World
 	w.target, w.secrets, w.run, w.origin, w.known, w.connections = target, secrets, run, scenario, &base.known, &base.connections

@@ -91,7 +91,7 @@ func clockIsWithin(ctx context.Context, w *steps.World, a steps.Args) error {
 func describeOffset(ahead time.Duration) string {
 	by := finely(ahead.Abs())
 	if ahead.Abs() >= time.Minute {
-		by = wording.Span(ahead.Abs())
+		by = wording.Span(ahead.Abs().Round(time.Second))
 	}
 	if ahead < 0 {
 		return by + " behind"

@@ -106,7 +106,7 @@ func TestChrony(t *testing.T) {
 	for _, c := range []struct{ name, shift, want string }{
 		{"right", "+0", `passed`},
 		{"20 minutes behind", "+1200", `unexpected target: the clock of this machine is 20m 0s behind the clock of "ntp1" \(stratum 3\), .*`},
-		{"20 minutes ahead", "-1200", `unexpected target: the clock of this machine is (20m 0s|19m 59s) ahead of the clock of "ntp1" \(stratum 3\), .*`},
+		{"20 minutes ahead", "-1200", `unexpected target: the clock of this machine is 20m 0s ahead of the clock of "ntp1" \(stratum 3\), .*`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			target := clockTarget(startChrony(t, program, faketime, c.shift))

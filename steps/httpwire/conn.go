@@ -25,6 +25,7 @@ import (
 	"github.com/stepwatch/stepwatch/steps/lifeline"
 	"github.com/stepwatch/stepwatch/steps/limit"
 	"github.com/stepwatch/stepwatch/steps/meter"
+	"github.com/stepwatch/stepwatch/steps/timeserver"
 )
 
 // Conn is one connection to a web server. For HTTP/1.1 it uses the readers and writers of net/http on the step's
@@ -280,6 +281,7 @@ func (c *Conn) Exchange(ctx context.Context, w *steps.World, request *http.Reque
 		return nil, err
 	}
 	w.Phase("processing", first.Sub(sent.at), response.Status)
+	noteDate(w, response, first)
 	c.in.left = -1
 	answer := &Reply{Response: response, Odd: odd, memory: w.Memory()}
 	answer.read(in)
@@ -290,6 +292,13 @@ func (c *Conn) Exchange(ctx context.Context, w *steps.World, request *http.Reque
 		answer.Reuse = false // the deadline is over
 	}
 	return answer, nil
+}
+
+// noteDate remembers the Date of a response, for a failure that a wrong clock may explain. It is not read before that.
+func noteDate(w *steps.World, response *http.Response, at time.Time) {
+	if date := response.Header["Date"]; len(date) == 1 && response.Header["Via"] == nil && response.Header["Age"] == nil { // not of a cache
+		*steps.State[timeserver.Seen](w) = timeserver.Seen{Host: response.Request.Host, Date: date[0], At: at}
+	}
 }
 
 // sending is when a request was written and the error of writing it.
@@ -410,6 +419,7 @@ func (c *Conn) exchangeHTTP2(ctx context.Context, w *steps.World, request *http.
 	}
 	began := time.Duration(first.Load())
 	w.Phase("processing", max(0, began-time.Duration(wrote.Load())), response.Status)
+	noteDate(w, response, start.Add(began))
 	answer := &Reply{Response: response, memory: w.Memory()}
 	answer.read(in)
 	if over := c.wire.Err(); over != nil && answer.Broken != nil {

@@ -314,6 +314,9 @@ func (w *way) String() string {
 			text += "; " + s.String()
 		}
 	}
+	if oursDiffers(w.skews) {
+		text += "; these clocks agree with each other, so that of this machine may be the one that is wrong"
+	}
 	if n := len(w.unreadable); n > 0 {
 		text += fmt.Sprintf("; %d of %d Received headers are unreadable: %q", n, n+len(w.hops), wording.OneLine(w.unreadable[0], 100))
 	}
@@ -327,6 +330,25 @@ func (s skew) String() string {
 		return "the clock of " + host + " is at least " + wording.Delay(-s.ahead) + " behind"
 	}
 	return "the clock of " + host + " is at least " + wording.Delay(s.ahead) + " ahead"
+}
+
+// What counts as clocks that agree with each other and not with ours.
+const (
+	clockMinute = time.Minute     // the least difference that is worth a word
+	clocksAgree = 5 * time.Second // between the hosts: skews are minimums
+)
+
+// oursDiffers reports whether the clocks of at least two hosts differ from ours by the same minutes, and none agrees with it.
+func oursDiffers(skews []skew) bool {
+	if len(skews) == 0 {
+		return false
+	}
+	least, most, hosts := skews[0].ahead, skews[0].ahead, make(map[string]bool)
+	for _, s := range skews {
+		least, most = min(least, s.ahead), max(most, s.ahead)
+		hosts[strings.ToLower(s.host)] = true
+	}
+	return len(hosts) > 1 && most-least <= clocksAgree && (least >= clockMinute || most <= -clockMinute)
 }
 
 // time returns the leg's time with as many digits as are certain, or nearly so.

@@ -57,6 +57,11 @@ func TestWay(t *testing.T) {
 			"from client.example.org by mail.example.test with ESMTPSA id 1; " + stamp(-90*second), onMail + stamp(-49*second)}, seen: 42 * second,
 			want:  "submission 0.012s → queue ~40.5s → inbox ~1.5s; the clock of mail.example.test is at least 89.7s behind",
 			skews: "queue -1m29.718s"},
+		{name: "ours is 20 minutes behind", received: []string{
+			"from client.example.org by mail.example.test with ESMTPSA id 1; " + stamp(20*time.Minute), toStore + stamp(20*time.Minute+second)}, seen: 2 * second,
+			want: "submission 0.012s → queue ~2.0s → inbox ~0.0s; the clock of mail.example.test is at least 1199.3s ahead; the clock of store.example.test is at least 1198.3s ahead; " +
+				"these clocks agree with each other, so that of this machine may be the one that is wrong",
+			skews: "queue 19m59.27s, inbox 19m58.27s"},
 		{name: "one header cannot be read", received: []string{toMail, "?\x1b", onMail + stamp(1*second)}, seen: 2 * second,
 			want: "submission 0.012s → queue ~0.8s → inbox ~1.2s; 1 of 3 Received headers are unreadable: \"??\"", skews: "queue 0s"},
 		{name: "a hop without a time", received: []string{toMail, "from a by mx2.example.test with ESMTPS id 7", onMail + stamp(1*second)}, seen: 2 * second,

@@ -2,10 +2,12 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/steps"
+	"github.com/stepwatch/stepwatch/steps/timeserver"
 	"github.com/stepwatch/stepwatch/steps/totp"
 )
 
@@ -47,5 +49,6 @@ func fillInCode(ctx context.Context, w *steps.World, a steps.Args) error {
 		code, _ = key.Code(time.Now().Add(time.Millisecond)) // a timer may fire a little before the second of the clock changes
 	}
 	w.Redact(code)
+	*steps.State[timeserver.Code](w) = timeserver.Code{Name: fmt.Sprintf("the code of the secret %q", a.Text(1)), Period: key.Period()}
 	return fill(ctx, w, a.Text(0), code, true)
 }
