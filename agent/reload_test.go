@@ -420,3 +420,122 @@ func TestRunnerAfterAReloadKnowsWhatIsAbandoned(t *testing.T) {
 		t.Errorf("after its return: %v", err)
 	}
 }
+
+// TestReloadsAtRandom reloads sets of every kind at any time: scenarios come, go, come back, change their text, interval, feature,
+// addresses and limits, while runs wait, hang, fail and are repeated. No scenario overlaps itself, every run that began ends once,
+// counters never fall, every sink hears of the end of a scenario last, and at the end no place is taken and no address is known but
+// those in use.
+func TestReloadsAtRandom(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 15))
+			const most = 30
+			intervals := []time.Duration{time.Second, 10 * time.Second, time.Minute}
+			set := func() Loaded {
+				var some []*Plan
+				var names []int
+				for i := range most {
+					if random.IntN(4) > 0 {
+						names = append(names, i)
+					}
+				}
+				for _, i := range names {
+					s := scenario(fmt.Sprintf("scenario %d", i), fmt.Sprint("I pass ", random.IntN(3)))
+					s.Feature = fmt.Sprint("feature ", i%3)
+					s.Policy.Every, s.Policy.Retries = intervals[random.IntN(8)/6+random.IntN(2)], random.IntN(3)
+					if random.IntN(5) == 0 {
+						s.Policy.Parallel = 1 + random.IntN(3)
+					}
+					some = append(some, NewPlan(s, library(), Defaults{}))
+				}
+				return Loaded{Plans: some, Limits: Limits{Workers: 4 + random.IntN(20), Parallel: 1 + random.IntN(3)}}
+			}
+			var mu sync.Mutex
+			draw := func(n int) int {
+				mu.Lock()
+				defer mu.Unlock()
+				return random.IntN(n)
+			}
+			f := &fakeRunner{
+				took:      func(*Plan) time.Duration { return time.Duration(draw(3000)) * time.Millisecond },
+				fails:     func(*Plan, int) bool { return draw(3) == 0 },
+				timeouts:  func(*Plan) bool { return draw(5) == 0 },
+				addresses: func(p *Plan) []string { return []string{"host:" + p.Scenario.Steps[0].Text, "shared:80"} },
+			}
+			sink := &forgettingSink{}
+			first := set()
+			a := &Agent{Runner: f, Plans: first.Plans, Limits: first.Limits, Sinks: map[string]Sink{"test": sink}, Rules: []alert.Source{alert.NewFailures(), alert.NewLacks()}}
+			stop := running(a)
+			var ends, sets atomic.Int64
+			missed := make(map[string]uint64)
+			for range 150 {
+				time.Sleep(time.Duration(draw(9000)) * time.Millisecond)
+				mu.Lock()
+				next := set()
+				mu.Unlock()
+				next.Runner = f
+				sets.Add(1)
+				next.Ended = func() { ends.Add(1) }
+				reloads(t, a, next)
+				known := make(map[string]uint64)
+				for _, s := range a.Stats().Scenarios {
+					if n := missed[s.Identity.Scenario]; s.Missed < n {
+						t.Errorf("seed %d: %s had %d missed runs, and now %d", seed, s.Identity.Scenario, n, s.Missed)
+					}
+					known[s.Identity.Scenario] = s.Missed
+				}
+				missed = known
+			}
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			if ends.Load() != sets.Load()-1 {
+				t.Errorf("seed %d: %d of %d sets ended", seed, ends.Load(), sets.Load()-1)
+			}
+			stop()
+			if len(f.errors) > 0 {
+				t.Errorf("seed %d: %v", seed, f.errors)
+			}
+			for _, e := range a.entries {
+				a.admission.connects(e, nil)
+			}
+			if n := len(a.admission.targets); n != 0 || a.admission.waiting.Load() < 0 {
+				t.Errorf("seed %d: %d addresses are left, %d wait", seed, n, a.admission.waiting.Load())
+			}
+			for name, got := range sink.last {
+				if i := slices.Index(got, "forget"); i >= 0 && i+1 < len(got) && got[i+1] != "result" && !strings.HasPrefix(got[i+1], "soft") && !strings.HasPrefix(got[i+1], "hard") && got[i+1] != "forget" {
+					t.Errorf("seed %d: %s: %q after it was forgotten", seed, name, got[i+1])
+				}
+			}
+		})
+	}
+}
+
+// TestChangedScenarioForgetsItsOldTarget holds that a run of the old text that got no answer says nothing about the new one.
+func TestChangedScenarioForgetsItsOldTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeRunner{took: constant(time.Second), timeouts: func(p *Plan) bool { return p.Scenario.Steps[0].Text == "I pass" },
+			addresses: func(p *Plan) []string { return []string{p.Scenario.Steps[0].Text} }}
+		a := &Agent{Runner: f, Plans: plans(1, 2*time.Second, 0)}
+		stop := running(a)
+		for range 100 { // until it is asked seldom, and a run is in progress
+			time.Sleep(time.Second + 500*time.Millisecond)
+			synctest.Wait()
+		}
+		for a.Stats().Running == 0 {
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+		}
+		next := plans(1, 2*time.Second, 0)
+		next[0].Scenario.Steps[0].Text = "I pass elsewhere"
+		reloads(t, a, Loaded{Runner: f, Plans: next})
+		before := len(f.starts["scenario 0"])
+		time.Sleep(20 * time.Second)
+		stop()
+		if n := len(f.starts["scenario 0"]) - before; n < 9 || n > 11 {
+			t.Errorf("%d runs in 20 seconds, want one every 2 seconds", n)
+		}
+		if a.admission.targets["I pass"] != nil || a.admission.targets["I pass elsewhere"] == nil {
+			t.Errorf("got %v", a.admission.targets)
+		}
+	})
+}

@@ -51,9 +51,10 @@ func BenchmarkReload(b *testing.B) {
 		}
 		head, scenarios := scenariosOf(string(text))
 
+		calm, _ := scrape(b, url, "identity")
 		idle := cpuOf(pids)
-		time.Sleep(5 * time.Second)
-		perSecond := (cpuOf(pids) - idle) / 5
+		time.Sleep(20 * time.Second)
+		perSecond := (cpuOf(pids) - idle) / 20
 		before, _ := scrape(b, url, "identity")
 		firstRSS, firstFiles := 0.0, 0
 		var took, own, used []time.Duration
@@ -91,6 +92,7 @@ func BenchmarkReload(b *testing.B) {
 		b.ReportMetric(ms(used[len(used)/2]), "cpu-p50-ms")
 		b.ReportMetric(firstRSS, "MB-after-10")
 		b.ReportMetric(rss, "MB-after-50")
+		b.Logf("%s; late %v", delays(calm, before), sum(before, "stepwatch_runs_late_total")-sum(calm, "stepwatch_runs_late_total"))
 		b.Logf("%d reloads in %s; %s; late %v of %v runs; missed %v; goroutines %v, then %v; descriptors %d, then %d", reloads, during.Round(time.Second),
 			delays(before, after), sum(after, "stepwatch_runs_late_total")-sum(before, "stepwatch_runs_late_total"),
 			sum(after, "stepwatch_scenario_runs_total")-sum(before, "stepwatch_scenario_runs_total"), sum(after, "stepwatch_runs_missed_total"),

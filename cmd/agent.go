@@ -46,7 +46,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	hangups := onHangup(t)
 	defer t.hangup.Store(nil)
 	collector.Pace(collector.Agent)
-	unread := load.unread(f.Args(), *watch)
+	begun, unread := time.Now(), load.unread(f.Args(), *watch)
 	set, err := load.watched(f.Args())
 	if err != nil {
 		return notRun(t, err)
@@ -87,7 +87,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		return notRun(t, err)
 	}
 	s.agent.Mistakes = mistakes
-	reloads := newReloader(load, f.Args(), set, s.runner, s.agent, log, unread)
+	reloads := newReloader(load, f.Args(), set, s.runner, s.agent, log, unread, begun)
 	defer reloads.stop()
 	s.mux.Handle("/-/reload", reloads.handler())
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)

@@ -23,15 +23,16 @@ import (
 // symbolic links of a Kubernetes volume, and directories that vanish and come back are all the same. A network file system tells
 // nothing about what others change, so the files are also looked at now and then.
 const (
-	lookAgain  = 100 * time.Millisecond // a change counts once the files are the same in two looks
+	restShort  = 100 * time.Millisecond // a change counts once the files have been the same for so long, where somebody waits for it
+	restLong   = time.Second            // and for an agent, which should not see half of a deployment
 	lookRarely = 30 * time.Second       // as long as the kernel tells about every directory
 	lookOften  = 2 * time.Second        // if it does not
 )
 
 // notifier tells when to look at files.
 type notifier struct {
-	rarely, often time.Duration
-	warn          func(text string)
+	rarely, often, rest time.Duration
+	warn                func(text string)
 
 	kernel *fsnotify.Watcher // nil if there is none
 	known  map[string]os.FileInfo
@@ -42,8 +43,8 @@ type notifier struct {
 }
 
 // newNotifier returns a notifier, to be closed. warn is told once why changes are noticed late.
-func newNotifier(rarely, often time.Duration, warn func(text string)) *notifier {
-	n := &notifier{rarely: rarely, often: often, warn: warn, known: make(map[string]os.FileInfo)}
+func newNotifier(rarely, often, rest time.Duration, warn func(text string)) *notifier {
+	n := &notifier{rarely: rarely, often: often, rest: rest, warn: warn, known: make(map[string]os.FileInfo)}
 	if runtime.GOOS != "linux" { // elsewhere, each file in a directory takes a descriptor
 		n.rarely = n.often
 		return n
@@ -219,7 +220,7 @@ func (n *notifier) change(ctx context.Context, state func() (w *watched, before 
 		}
 		if !maps.Equal(now, before) {
 			for resting := false; !resting; {
-				if !pause(ctx, lookAgain) {
+				if !pause(ctx, n.rest) {
 					return nil
 				}
 				last := now
@@ -231,7 +232,7 @@ func (n *notifier) change(ctx context.Context, state func() (w *watched, before 
 			}
 			continue
 		}
-		if !n.wait(ctx) || !pause(ctx, lookAgain/2) {
+		if !n.wait(ctx) || !pause(ctx, restShort/2) {
 			return nil
 		}
 	}

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +33,7 @@ func TestNoticesChanges(t *testing.T) {
 		write("releases/1/d.feature", "d"), os.Symlink("releases/1", at("current")),
 		write("volume/..1/e.feature", "e"), os.Symlink("..1", at("volume/..data")), os.Symlink("..data/e.feature", at("volume/e.feature")))
 	w := &watched{files: []string{at("stepwatch.yml"), at("features/c.feature"), at("volume/e.feature")}, deep: []string{at("features"), at("current"), at("volume"), at("later")}}
-	n := newNotifier(time.Hour, time.Hour, func(text string) { t.Error(text) })
+	n := newNotifier(time.Hour, time.Hour, restShort, func(text string) { t.Error(text) })
 	defer n.close()
 	before, _ := w.look()
 	for _, change := range []struct {
@@ -83,13 +84,25 @@ func TestNoticesChanges(t *testing.T) {
 	}
 }
 
+// TestTimesOfFiles holds that a file that changed while it was read counts as changed once, and that a time in the future, as after
+// a step of the clock, does not count as a change again and again.
+func TestTimesOfFiles(t *testing.T) {
+	begun := time.Now().Add(-time.Second)
+	old, young, future := stamp{1, begun.Add(-time.Hour)}, stamp{1, begun.Add(time.Millisecond)}, stamp{1, begun.Add(time.Hour)}
+	got := late(map[string]stamp{"old": old, "young": young, "known": young, "future": future}, map[string]stamp{"known": old}, begun)
+	want := map[string]stamp{"old": old, "young": {}, "known": old, "future": future}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // TestNoticesWithoutTheKernel holds that changes are noticed without inotify, and that somebody is told what to do.
 func TestNoticesWithoutTheKernel(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.feature")
 	w := &watched{files: []string{path}}
 	var said []string
-	n := &notifier{rarely: time.Hour, often: 20 * time.Millisecond, warn: func(text string) { said = append(said, text) }}
+	n := &notifier{rarely: time.Hour, often: 20 * time.Millisecond, rest: restShort, warn: func(text string) { said = append(said, text) }}
 	n.cannot(&os.SyscallError{Syscall: "inotify_init1", Err: syscall.EMFILE})
 	time.AfterFunc(200*time.Millisecond, func() { _ = os.WriteFile(path, []byte("a"), 0o600) })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -73,8 +72,8 @@ type badFiles struct{ mistakes []error }
 func (b *badFiles) Error() string { return errors.Join(b.mistakes...).Error() }
 
 // newReloader returns the reloader of an agent that begins with a set. unread are the files as they were before they were read; nil
-// if they are not watched.
-func newReloader(l *loader, paths []string, s *set, runner *agent.Runner, a *agent.Agent, log *slog.Logger, unread map[string]stamp) *reloader {
+// if they are not watched. begun is when reading them began.
+func newReloader(l *loader, paths []string, s *set, runner *agent.Runner, a *agent.Agent, log *slog.Logger, unread map[string]stamp, begun time.Time) *reloader {
 	r := &reloader{load: *l, paths: paths, agent: a, log: log, watch: unread != nil, runner: runner, begun: s.config, loaded: time.Now()}
 	r.browsers = make(map[*browser.Browser]int)
 	r.load.before = s.config
@@ -84,8 +83,8 @@ func newReloader(l *loader, paths []string, s *set, runner *agent.Runner, a *age
 		w := new(watched)
 		w.follow(*l.config, paths, s)
 		r.seen.files = w
-		r.seen.stamps, _ = w.look()
-		maps.Copy(r.seen.stamps, unread)
+		stamps, _ := w.look()
+		r.seen.stamps = late(stamps, unread, begun)
 	}
 	return r
 }
@@ -216,6 +215,7 @@ func (r *reloader) tell(why, answer string, err error) {
 func (r *reloader) read() (s *set, err error) {
 	var w *watched
 	var unread map[string]stamp
+	begun := time.Now()
 	if r.watch {
 		r.seen.Lock()
 		w = r.seen.files.clone()
@@ -228,9 +228,8 @@ func (r *reloader) read() (s *set, err error) {
 				w.follow(*r.load.config, r.paths, s)
 			}
 			stamps, _ := w.look()
-			maps.Copy(stamps, unread) // a file that changed while it was read counts as changed
 			r.seen.Lock()
-			r.seen.files, r.seen.stamps = w, stamps
+			r.seen.files, r.seen.stamps = w, late(stamps, unread, begun)
 			r.seen.Unlock()
 		}()
 	}
@@ -345,7 +344,7 @@ func (s *set) limits() agent.Limits {
 
 // watchFiles reloads when files change, until ctx ends.
 func (r *reloader) watchFiles(ctx context.Context) {
-	n := newNotifier(lookRarely, lookOften, func(text string) { r.log.Warn(text) })
+	n := newNotifier(lookRarely, lookOften, restLong, func(text string) { r.log.Warn(text) })
 	defer n.close()
 	for {
 		changed := n.change(ctx, func() (*watched, map[string]stamp) {

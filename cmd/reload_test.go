@@ -230,7 +230,7 @@ func TestReloadLeavesNothingBehind(t *testing.T) {
 	load := loadFlags(&terminal{}, f)
 	load.runFlags(f, true)
 	save("stepwatch.yml", "features: [a.feature]\n")
-	const scenarios = 1000
+	const scenarios = 300
 	feature := strings.Replace(visits("127.0.0.1:1", scenarios, "x"), "@every:1s", "@every:24h", 1)
 	save("a.feature", feature)
 	set, err := load.watched(nil)
@@ -243,7 +243,7 @@ func TestReloadLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.server.Close()
-	r := newReloader(load, nil, set, s.runner, s.agent, log, load.unread(nil, true))
+	r := newReloader(load, nil, set, s.runner, s.agent, log, load.unread(nil, true), time.Now())
 	set.release()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -259,7 +259,7 @@ func TestReloadLeavesNothingBehind(t *testing.T) {
 	}
 	var goroutines, files int
 	var bytes uint64
-	for i := range 60 {
+	for i := range 110 {
 		if i == 10 {
 			goroutines, files, bytes = look()
 		}
@@ -272,7 +272,7 @@ func TestReloadLeavesNothingBehind(t *testing.T) {
 		}
 	}
 	afterGoroutines, afterFiles, afterBytes := look()
-	t.Logf("%d bytes after 10 reloads, %d after 60; goroutines %d, %d; descriptors %d, %d", bytes, afterBytes, goroutines, afterGoroutines, files, afterFiles)
+	t.Logf("%d bytes after 10 reloads, %d after 110; goroutines %d, %d; descriptors %d, %d", bytes, afterBytes, goroutines, afterGoroutines, files, afterFiles)
 	if afterGoroutines > goroutines+3 || afterFiles > files+3 {
 		t.Errorf("goroutines %d, then %d; descriptors %d, then %d", goroutines, afterGoroutines, files, afterFiles)
 	}

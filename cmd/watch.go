@@ -20,7 +20,7 @@ import (
 // mistake in a file and waits for the next change. It returns the exit code of the last run.
 func (r *runOptions) watch(ctx context.Context, t *terminal) int {
 	known := &watched{} // from the last set that could be loaded
-	changes := newNotifier(lookOften, lookOften, func(text string) { fmt.Fprintln(t.err, "stepwatch: "+text) })
+	changes := newNotifier(lookOften, lookOften, restShort, func(text string) { fmt.Fprintln(t.err, "stepwatch: "+text) })
 	defer changes.close()
 	for {
 		w := known.clone()
@@ -61,6 +61,22 @@ type watched struct {
 	flat  []string // directories whose features count
 	deep  []string // directories whose features count, with subdirectories
 }
+
+// late returns the stamps of files that were read from begun on, so that those count as changed that changed meanwhile: what
+// unread says of the time before, and those that are younger.
+func late(stamps, unread map[string]stamp, begun time.Time) map[string]stamp {
+	now := time.Now()
+	for path, s := range stamps {
+		if s.modified.After(begun.Add(-tick)) && s.modified.Before(now) { // a time in the future says nothing
+			stamps[path] = stamp{}
+		}
+	}
+	maps.Copy(stamps, unread)
+	return stamps
+}
+
+// tick is how much earlier than it happened the kernel may say that a file changed.
+const tick = 10 * time.Millisecond
 
 func (w *watched) clone() *watched {
 	return &watched{slices.Clone(w.files), slices.Clone(w.flat), slices.Clone(w.deep)}
