@@ -464,7 +464,7 @@ func TestReloadsAtRandom(t *testing.T) {
 			}
 			sink := &forgettingSink{}
 			first := set()
-			a := &Agent{Runner: f, Plans: first.Plans, Limits: first.Limits, Sinks: map[string]Sink{"test": sink}, Rules: []alert.Source{alert.NewFailures(), alert.NewLacks()}}
+			a := &Agent{Runner: f, Plans: first.Plans, Limits: first.Limits, Sinks: map[string]Sink{"test": sink}, Rules: []alert.Source{alert.NewLacks()}}
 			stop := running(a)
 			var ends, sets atomic.Int64
 			missed := make(map[string]uint64)
