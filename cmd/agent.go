@@ -106,7 +106,6 @@ type service struct {
 	agent   *agent.Agent
 	server  *httpserver.Server
 	closers []exporters.Closer
-	states  *state.Tracker // of its own, to close; nil if somebody else does
 	log     *slog.Logger
 }
 
@@ -167,8 +166,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 	}
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	if s.agent.States == nil {
-		s.agent.States = state.Open(ctx, state.Options{Log: log})
-		s.states = s.agent.States
+		s.agent.States = state.Open(ctx, state.Options{Log: log}) // the agent closes it
 	}
 	mux.Handle("/api/", pages.Bound(s.api(set.config.Name, web)))
 	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
@@ -199,11 +197,7 @@ func (s *service) run(ctx context.Context) error {
 	for _, c := range s.closers {
 		errs = append(errs, c.Close(flush))
 	}
-	errs = append(errs, s.server.Shutdown(flush), <-served)
-	if s.states != nil {
-		errs = append(errs, s.states.Close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.server.Shutdown(flush), <-served)...)
 }
 
 // landing returns the handler of the page at "/", which links to the other pages.
