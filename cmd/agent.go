@@ -17,6 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/steps/lack"
@@ -70,6 +71,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
 	kept.Lacking = func(own *result.Lack) { s.agent.Lacking("evidence", own) }
+	s.openHistory(ctx, set)
 	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
 		log.Warn("a limit of this machine is low: " + w)
 	}
@@ -99,6 +101,7 @@ func (t *terminal) serving(a *agent.Agent) {
 // service is an agent with its exporters and its HTTP server.
 type service struct {
 	agent    *agent.Agent
+	history  *history.History // nil without one
 	listener net.Listener
 	server   *http.Server
 	closers  []exporters.Closer
@@ -115,7 +118,7 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 	if chromium := set.browser(); chromium != nil {
 		s.agent.Limits.Browser = chromium.Tabs()
 	}
-	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
+	host := exporters.Host{Stats: s.stats, Version: version(), Log: log}
 	mux := http.NewServeMux()
 	names := set.config.Exporters()
 	if !slices.Contains(names, "prometheus") {
@@ -153,6 +156,29 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 	return s, nil
 }
 
+// openHistory opens the history of the state directory, unless it is off. Without one the agent runs all the same.
+func (s *service) openHistory(ctx context.Context, set *set) {
+	if set.config.History == nil {
+		return
+	}
+	h, err := history.Open(ctx, history.Options{Limits: *set.config.History, Dir: set.target().StateDir, Version: version(), Log: s.log})
+	if err != nil {
+		s.log.Warn("there is no history of the runs; history: off in stepwatch.yml keeps none without this warning", "error", err)
+		return
+	}
+	s.history = h
+	s.agent.Sinks["history"] = h
+}
+
+// stats returns how the agent and its history work.
+func (s *service) stats() result.Stats {
+	stats := s.agent.Stats()
+	if s.history != nil {
+		stats.History = s.history.Stats()
+	}
+	return stats
+}
+
 func (s *service) address() string { return s.listener.Addr().String() }
 
 // run runs the agent until ctx ends. Then it waits for the runs, flushes the exporters and closes the port.
@@ -175,6 +201,9 @@ func (s *service) run(ctx context.Context) error {
 	var errs []error
 	for _, c := range s.closers {
 		errs = append(errs, c.Close(flush))
+	}
+	if s.history != nil {
+		errs = append(errs, s.history.Close(flush))
 	}
 	if err := s.server.Shutdown(flush); err != nil {
 		errs = append(errs, s.server.Close())
