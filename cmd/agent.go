@@ -12,12 +12,14 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/cmd/httpserver"
@@ -75,6 +77,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
 	kept.Lacking = func(own *result.Lack) { s.agent.Lacking("evidence", own) }
+	s.openHistory(ctx, set)
 	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
 		log.Warn("a limit of this machine is low: " + w)
 	}
@@ -104,6 +107,7 @@ func (t *terminal) serving(a *agent.Agent) {
 // service is an agent with its exporters and its HTTP server.
 type service struct {
 	agent   *agent.Agent
+	history *history.History // nil without one
 	server  *httpserver.Server
 	closers []exporters.Closer
 	log     *slog.Logger
@@ -126,7 +130,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 	if chromium := set.browser(); chromium != nil {
 		s.agent.Limits.Browser = chromium.Tabs()
 	}
-	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
+	host := exporters.Host{Stats: s.stats, Version: version(), Log: log}
 	var web *httpserver.WebConfig
 	if o.webConfig != "" {
 		var err error
@@ -168,7 +172,8 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 	if s.agent.States == nil {
 		s.agent.States = state.Open(ctx, state.Options{Log: log}) // the agent closes it
 	}
-	mux.Handle("/api/", pages.Bound(s.api(set.config.Name, web)))
+	answers := sync.OnceValue(func() http.Handler { return pages.Bound(s.api(set.config.Name, web)) }) // when everything is open
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) { answers().ServeHTTP(w, r) })
 	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
@@ -177,6 +182,29 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 	s.server = httpserver.New(listener, httpserver.Options{Handler: mux, Web: web, ListenHost: httpserver.Host(o.listen),
 		Connections: httpserver.Connections(lack.Read().OpenFiles), Profiles: o.profiles, Log: log})
 	return s, nil
+}
+
+// openHistory opens the history of the state directory, unless it is off. Without one the agent runs all the same.
+func (s *service) openHistory(ctx context.Context, set *set) {
+	if set.config.History == nil {
+		return
+	}
+	h, err := history.Open(ctx, history.Options{Limits: *set.config.History, Dir: set.target().StateDir, Version: version(), Log: s.log})
+	if err != nil {
+		s.log.Warn("there is no history of the runs; history: off in stepwatch.yml keeps none without this warning", "error", err)
+		return
+	}
+	s.history = h
+	s.agent.Sinks["history"] = h
+}
+
+// stats returns how the agent and its history work.
+func (s *service) stats() result.Stats {
+	stats := s.agent.Stats()
+	if s.history != nil {
+		stats.History = s.history.Stats()
+	}
+	return stats
 }
 
 // run runs the agent until ctx ends. Then it waits for the runs, flushes the exporters and closes the port.
@@ -196,6 +224,9 @@ func (s *service) run(ctx context.Context) error {
 	var errs []error
 	for _, c := range s.closers {
 		errs = append(errs, c.Close(flush))
+	}
+	if s.history != nil {
+		errs = append(errs, s.history.Close(flush))
 	}
 	return errors.Join(append(errs, s.server.Shutdown(flush), <-served)...)
 }

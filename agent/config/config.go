@@ -17,6 +17,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/steps"
 )
 
@@ -41,6 +42,7 @@ type Config struct {
 	Target   *steps.Target
 	Secrets  steps.Secrets
 	Evidence evidence.Limits // for the evidence of failed runs
+	History  *history.Limits // what the agent keeps of all runs; nil for nothing
 
 	exporters map[string]ast.Node
 }

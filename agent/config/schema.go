@@ -1,6 +1,7 @@
 package config
 
 import (
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/stepwatch/stepwatch/agent/vault"
@@ -24,6 +25,7 @@ type file struct {
 	Resolver  string                   `yaml:"resolver"`
 	ConnectTo map[string]string        `yaml:"connect_to"`
 	Evidence  evidenceSection          `yaml:"evidence"`
+	History   historySection           `yaml:"history"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
 }
 
@@ -46,6 +48,24 @@ type evidenceSection struct {
 	Keep int    `yaml:"keep"`
 	Age  string `yaml:"age"`
 	Size string `yaml:"size"`
+}
+
+// historySection is "off", or a mapping.
+type historySection struct {
+	off  bool
+	Runs string `yaml:"runs"`
+	Keep string `yaml:"keep"`
+	Size string `yaml:"size"`
+}
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (h *historySection) UnmarshalYAML(node ast.Node) error {
+	if word, is := node.(*ast.StringNode); is && word.Value == "off" {
+		h.off = true
+		return nil
+	}
+	type mapping historySection
+	return yaml.NodeToValue(node, (*mapping)(h), yaml.Strict())
 }
 
 // written keeps the node of a setting, to be decoded later.

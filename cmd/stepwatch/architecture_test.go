@@ -34,6 +34,8 @@ var importRules = []struct {
 	{"agent", module + "agent/vault", nil, "only cmd knows where secrets come from"},
 	{"agent/result", module + "...", nil, "the contract depends on nobody"},
 	{"agent/evidence", module + "steps", nil, "evidence comes from results only"},
+	{"agent/history", module + "agent", nil, "the history sees results and alerts only"},
+	{"agent/history", module + "steps", nil, "the history sees results and alerts only"},
 	{"agent/alert", module + "steps", nil, "rules see results only"},
 	{"agent/alert", module + "agent", nil, "rules see results only"},
 	{"agent/silence", module + "agent", nil, "it is asked about scenarios, and knows neither runs nor alerts"},

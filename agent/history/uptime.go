@@ -1,0 +1,322 @@
+package history
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// exactFor is up to which range runs are counted one by one. In a longer one, whole days in UTC are counted.
+const exactFor = 48 * time.Hour
+
+// Uptime returns how many runs of each scenario had which state, by the scenario's id. A range of more than two days, or one that
+// began before the oldest single runs that are kept, begins at midnight in UTC.
+func (r *Reader) Uptime(ctx context.Context, since, until time.Time) (map[string]Counts, error) {
+	all := make(map[string]Counts)
+	err := r.read(ctx, func(q *query) error {
+		if err := q.scenarios(); err != nil {
+			return err
+		}
+		from, to := bounds(since, until)
+		byNumber, err := q.counts(from, to)
+		for number, c := range byNumber {
+			if s := q.ids[number]; s != nil && c.Runs() > 0 {
+				all[s.ID] = c
+			}
+		}
+		return err
+	})
+	return all, err
+}
+
+// counts counts the runs of every scenario.
+func (q *query) counts(from, to int64) (map[uint64]Counts, error) {
+	all := make(map[uint64]Counts)
+	add := func(scenario uint64, c Counts) {
+		sum := all[scenario]
+		sum.merge(c)
+		all[scenario] = sum
+	}
+	if err := q.journal(from, to, false, nil, func(rec *record) {
+		if rec.began >= from && rec.began <= to && !rec.stale {
+			sum := all[rec.scenario]
+			sum.add(rec.state, 1)
+			all[rec.scenario] = sum
+		}
+	}); err != nil {
+		return nil, err
+	}
+	exact, err := q.exact(from)
+	if err != nil {
+		return nil, err
+	}
+	for number := range q.ids {
+		var c Counts
+		var err error
+		if exact && to-from <= exactFor.Microseconds() {
+			c, err = q.countBlocks(number, from, to)
+		} else {
+			c, err = q.countDays(number, from, to)
+		}
+		if err != nil {
+			return nil, err
+		}
+		add(number, c)
+	}
+	return all, nil
+}
+
+// exact reports whether the single runs since a time are still there.
+func (q *query) exact(from int64) (bool, error) {
+	var blocks, days sql.NullInt64
+	if err := q.tx.QueryRowContext(q, "SELECT (SELECT min(last) FROM blocks), (SELECT min(day) FROM days)").Scan(&blocks, &days); err != nil {
+		return false, err
+	}
+	day, _ := dayOf(from)
+	return !days.Valid || days.Int64 > day || blocks.Valid && blocks.Int64 <= from+hourMicros, nil
+}
+
+// countBlocks counts the runs in the blocks of a scenario. It reads only those that are not in the range as a whole.
+func (q *query) countBlocks(scenario uint64, from, to int64) (c Counts, err error) {
+	id := int64(scenario) //nolint:gosec // a count
+	err = q.tx.QueryRowContext(q, `SELECT ifnull(sum(ok), 0), ifnull(sum(warning), 0), ifnull(sum(critical), 0), ifnull(sum(unknown), 0)
+		FROM blocks INDEXED BY blocks_scenario WHERE scenario = ? AND first BETWEEN ? AND ?`, id, from, to-hourMicros).
+		Scan(&c.OK, &c.Warning, &c.Critical, &c.Unknown)
+	if err != nil {
+		return c, err
+	}
+	return c, each(q, q.tx, func(rows *sql.Rows) error {
+		var number int64
+		var records sql.RawBytes
+		if err := rows.Scan(&number, &records); err != nil {
+			return err
+		}
+		runs, err := readBlock(records, fmt.Sprintf("block %d", number), scenario, nil, statesOnly)
+		for i := range runs {
+			if at := runs[i].began; at >= from && at <= to && !runs[i].stale {
+				c.add(runs[i].state, 1)
+			}
+		}
+		return err
+	}, "SELECT number, records FROM blocks WHERE scenario = ?1 AND (first BETWEEN ?2 AND ?3 - 1 OR first BETWEEN max(?3, ?4 + 1) AND ?5)",
+		id, from-hourMicros, from, to-hourMicros, to)
+}
+
+// countDays counts the runs in the days of a scenario, as differences of the totals.
+func (q *query) countDays(scenario uint64, from, to int64) (c Counts, err error) {
+	id := int64(scenario) //nolint:gosec // a count
+	first, _ := dayOf(from)
+	last, _ := dayOf(to)
+	totals := func(query string, day int64) (c Counts, found bool, err error) {
+		err = q.tx.QueryRowContext(q, query, id, day).Scan(&c.OK, &c.Warning, &c.Critical, &c.Unknown)
+		if errors.Is(err, sql.ErrNoRows) {
+			return c, false, nil
+		}
+		return c, err == nil, err
+	}
+	const total = "SELECT total_ok, total_warning, total_critical, total_unknown FROM days WHERE scenario = ? AND day "
+	end, found, err := totals(total+"<= ? ORDER BY day DESC LIMIT 1", last)
+	if err != nil {
+		return c, err
+	}
+	if found {
+		start, found, err := totals(total+"< ? ORDER BY day DESC LIMIT 1", first)
+		if err != nil {
+			return c, err
+		}
+		if !found { // what was before is deleted, but still in the totals
+			if start, _, err = totals(`SELECT total_ok - ok, total_warning - warning, total_critical - critical, total_unknown - unknown
+				FROM days WHERE scenario = ? AND day >= ? ORDER BY day LIMIT 1`, first); err != nil {
+				return c, err
+			}
+		}
+		c = Counts{end.OK - start.OK, end.Warning - start.Warning, end.Critical - start.Critical, end.Unknown - start.Unknown}
+	}
+	today, _, err := totals("SELECT ok, warning, critical, unknown FROM today WHERE scenario = ? AND day BETWEEN ? AND "+fmt.Sprint(last), first)
+	c.merge(today)
+	return c, err
+}
+
+// Series is how long a step, or a phase of it, took over time.
+type Series struct {
+	Step   string  `json:"step"`            // its label, after those of the steps above it
+	Phase  string  `json:"phase,omitempty"` // empty for the step itself
+	Points []Point `json:"points"`          // in order; a time without any run has none
+}
+
+// Point is how long a step took between two times, when it passed.
+type Point struct {
+	At        time.Time `json:"at"` // the beginning
+	Count     uint64    `json:"count"`
+	Mean      float64   `json:"mean_seconds"`
+	Max       float64   `json:"max_seconds"`
+	Quantiles []float64 `json:"quantiles_seconds"` // as asked for; wrong by at most 1.5 % of the value
+}
+
+// pointsMost is how many points a series has at most.
+const pointsMost = 2000
+
+// Percentiles returns how long each step and phase of a scenario took, in buckets of this length since the beginning. Only runs in
+// which the step passed count. Quantiles are between 0 and 1. Buckets are at least so long that there are not more than 2,000, and
+// whole hours if the range is longer than two days or older than the single runs that are kept; the length is returned.
+func (r *Reader) Percentiles(ctx context.Context, scenario string, since, until time.Time, bucket time.Duration, quantiles []float64) (all []Series, _ time.Duration, err error) {
+	bucket = max(bucket, until.Sub(since)/pointsMost, time.Second)
+	err = r.read(ctx, func(q *query) error {
+		number, found, err := q.number(scenario)
+		if err != nil || !found {
+			return err
+		}
+		from, to := bounds(since, until)
+		exact, err := q.exact(from)
+		if err != nil {
+			return err
+		}
+		exact = exact && to-from <= exactFor.Microseconds()
+		if !exact {
+			if bucket%time.Hour != 0 {
+				bucket += time.Hour - bucket%time.Hour
+			}
+			from -= from % hourMicros
+		}
+		c := &collected{from: from, to: to, width: bucket.Microseconds(), series: make(map[string]map[int64]*sketch)}
+		if exact {
+			err = q.collectBlocks(c, number)
+		} else {
+			err = q.collectDays(c, number)
+		}
+		if err != nil {
+			return err
+		}
+		if err := q.journal(from, to, false, func(n uint64) bool { return n == number }, func(rec *record) {
+			if s, err := q.known(rec.shape); err == nil { // journal has asked for it
+				c.run(rec, s)
+			}
+		}); err != nil {
+			return err
+		}
+		all = c.points(quantiles)
+		return nil
+	})
+	return all, bucket, err
+}
+
+// collected has sketches by the name of the series and the number of the bucket.
+type collected struct {
+	from, to, width int64
+	series          map[string]map[int64]*sketch
+}
+
+func (c *collected) sketch(series string, at int64) *sketch {
+	byBucket := c.series[series]
+	if byBucket == nil {
+		byBucket = make(map[int64]*sketch)
+		c.series[series] = byBucket
+	}
+	n := (at - c.from) / c.width
+	s := byBucket[n]
+	if s == nil {
+		s = new(sketch)
+		byBucket[n] = s
+	}
+	return s
+}
+
+func (c *collected) run(rec *record, s *shape) {
+	if rec.began < c.from || rec.began > c.to {
+		return
+	}
+	i := 0
+	s.timed(func(step, phase, status string) {
+		if status == passed {
+			c.sketch(seriesName(step, phase), rec.began).add(rec.times[i])
+		}
+		i++
+	})
+}
+
+func (q *query) collectBlocks(c *collected, scenario uint64) error {
+	return each(q, q.tx, func(rows *sql.Rows) error {
+		var number int64
+		var records []byte
+		if err := rows.Scan(&number, &records); err != nil {
+			return err
+		}
+		runs, err := readBlock(records, fmt.Sprintf("block %d", number), scenario, q.known, numbersToo)
+		for i := range runs {
+			s, _ := q.known(runs[i].shape) // readBlock has asked for it
+			c.run(&runs[i], s)
+		}
+		return err
+	}, "SELECT number, records FROM blocks WHERE scenario = ? AND first BETWEEN ? AND ?", int64(scenario), c.from-hourMicros, c.to) //nolint:gosec // a count
+}
+
+func (q *query) collectDays(c *collected, scenario uint64) error {
+	id := int64(scenario) //nolint:gosec // a count
+	names := make(map[uint64]string)
+	if err := each(q, q.tx, func(rows *sql.Rows) error {
+		var number uint64
+		var name string
+		err := rows.Scan(&number, &name)
+		names[number] = name
+		return err
+	}, "SELECT number, name FROM series WHERE scenario = ?", id); err != nil {
+		return err
+	}
+	first, _ := dayOf(c.from)
+	last, _ := dayOf(c.to)
+	one := make(map[int]*hour)
+	return each(q, q.tx, func(rows *sql.Rows) error {
+		var number int64
+		var hours sql.RawBytes
+		if err := rows.Scan(&number, &hours); err != nil {
+			return err
+		}
+		clear(one)
+		if err := readDay(hours, fmt.Sprintf("day %d of scenario %d", number, scenario), func(n int) *hour {
+			if at := number*dayMicros + int64(n)*hourMicros; at < c.from || at > c.to {
+				return nil
+			}
+			one[n] = new(hour)
+			return one[n]
+		}); err != nil {
+			return err
+		}
+		for n, h := range one {
+			at := number*dayMicros + int64(n)*hourMicros
+			for series, s := range h.series {
+				if name, known := names[series]; known {
+					c.sketch(name, at).merge(s)
+				}
+			}
+		}
+		return nil
+	}, "SELECT day, hours FROM days WHERE scenario = ?1 AND day BETWEEN ?2 AND ?3 UNION ALL SELECT day, hours FROM today WHERE scenario = ?1 AND day BETWEEN ?2 AND ?3", id, first, last)
+}
+
+func (c *collected) points(quantiles []float64) []Series {
+	all := make([]Series, 0, len(c.series))
+	for name, byBucket := range c.series {
+		step, phase := splitSeries(name)
+		series := Series{Step: step, Phase: phase, Points: make([]Point, 0, len(byBucket))}
+		for n, s := range byBucket {
+			count := s.count()
+			if count == 0 {
+				continue
+			}
+			p := Point{At: timeOf(c.from + n*c.width), Count: count, Mean: seconds(s.sum) / float64(count), Max: seconds(s.most), Quantiles: make([]float64, len(quantiles))}
+			for i, share := range quantiles {
+				d, _ := s.quantile(share)
+				p.Quantiles[i] = d.Seconds()
+			}
+			series.Points = append(series.Points, p)
+		}
+		slices.SortFunc(series.Points, func(a, b Point) int { return a.At.Compare(b.At) })
+		all = append(all, series)
+	}
+	slices.SortFunc(all, func(a, b Series) int { return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(a.Phase, b.Phase)) })
+	return all
+}
