@@ -172,7 +172,8 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 	if s.agent.States == nil {
 		s.agent.States = state.Open(ctx, state.Options{Log: log}) // the agent closes it
 	}
-	answers := sync.OnceValue(func() http.Handler { return pages.Bound(s.api(set.config.Name, web)) }) // when everything is open
+	started := time.Now()
+	answers := sync.OnceValue(func() http.Handler { return pages.Bound(s.api(set.config.Name, web, started)) }) // when everything is open
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) { answers().ServeHTTP(w, r) })
 	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)

@@ -9,8 +9,7 @@ import (
 )
 
 // api returns the handler of everything below /api/.
-func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
-	started := time.Now()
+func (s *service) api(name string, web *httpserver.WebConfig, started time.Time) http.Handler {
 	sources := api.Sources{Scenarios: s.agent.States, Alerts: s.agent.States, User: httpserver.User, Log: s.log,
 		Agent: func() api.Agent {
 			a := api.Agent{Name: name, Version: version(), Started: started}
