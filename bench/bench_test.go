@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	for _, role := range []func() (played bool, err error){hangingRole, loadRole} {
+	for _, role := range []func() (played bool, err error){hangingRole, loadRole, slowClientRole} {
 		if played, err := role(); played {
 			if err != nil {
 				fmt.Fprintln(os.Stderr, err)

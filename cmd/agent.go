@@ -166,7 +166,7 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 	s := &service{log: log, runner: runner, keep: keep, mux: http.NewServeMux(), agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
 		States: keep.states, References: agent.NewReferences(set.config.References), Rules: alert.Builtin.Sources(), Limits: set.limits(), Log: log}}
 	runner.Log = log
-	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
+	host := exporters.Host{Stats: s.stats, Version: version(), Log: log}
 	var web *httpserver.WebConfig
 	if o.webConfig != "" {
 		var err error
@@ -206,6 +206,9 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
 	}
+	if keep.history != nil {
+		s.agent.Sinks["history"] = keep.history
+	}
 	s.health.serve(mux)
 	mux.Handle("/api/", pages.Bound(s.api(set.config.Name, web)))
 	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
@@ -217,6 +220,15 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 	s.server = httpserver.New(listener, httpserver.Options{Handler: mux, Web: web, ListenHost: httpserver.Host(o.listen),
 		Connections: httpserver.Connections(lack.Read().OpenFiles), Profiles: o.profiles, Log: log})
 	return s, nil
+}
+
+// stats returns how the agent and its history work.
+func (s *service) stats() result.Stats {
+	stats := s.agent.Stats()
+	if s.keep.history != nil {
+		stats.History = s.keep.history.Stats()
+	}
+	return stats
 }
 
 // run runs the agent until ctx ends. Then it waits for the runs, flushes the exporters and closes the port.
@@ -239,8 +251,10 @@ func (s *service) run(ctx context.Context) error {
 	for _, c := range s.closers {
 		errs = append(errs, c.Close(flush))
 	}
-	errs = append(errs, s.server.Shutdown(flush), <-served)
-	return errors.Join(append(errs, s.inbox.Close())...)
+	if h := s.keep.history; h != nil {
+		errs = append(errs, h.Close(flush))
+	}
+	return errors.Join(append(errs, s.server.Shutdown(flush), <-served, s.inbox.Close())...)
 }
 
 // landing returns the handler of the page at "/", which links to the other pages.

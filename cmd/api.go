@@ -11,7 +11,7 @@ import (
 // api returns the handler of everything below /api/.
 func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 	started := time.Now()
-	return api.New(api.Sources{Scenarios: s.agent.States, Alerts: s.agent.States, Silences: s.keep.silences, User: httpserver.User, Log: s.log,
+	sources := api.Sources{Scenarios: s.agent.States, Alerts: s.agent.States, Silences: s.keep.silences, User: httpserver.User, Log: s.log,
 		Agent: func() api.Agent {
 			a := api.Agent{Name: name, Version: version(), Started: started}
 			a.Take(s.agent.Stats())
@@ -22,5 +22,11 @@ func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 				a.Troubles = append(a.Troubles, "the states of the scenarios are not kept: "+err.Error())
 			}
 			return a
-		}})
+		}}
+	if s.keep.history != nil {
+		sources.History = s.keep.history
+	} else {
+		sources.NoHistory = "this agent keeps no history: it is off in stepwatch.yml, or its log says at the start why there is none"
+	}
+	return api.New(sources)
 }

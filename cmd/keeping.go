@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/stepwatch/stepwatch/agent/database"
+	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
 )
@@ -15,6 +16,7 @@ import (
 type keeping struct {
 	states   *state.Tracker // closed by the agent
 	silences *silence.Book
+	history  *history.History // of the runs; nil without one. It is closed by the service, when it has its last results
 	files    []io.Closer
 }
 
@@ -70,6 +72,14 @@ func (k *keeping) open(ctx context.Context, set *set, log *slog.Logger) error {
 		log.Error("the states of scenarios and their alerts are in memory only: after a restart every scenario begins anew, and alerts that are still true are told again", "error", err)
 	}
 	k.states = state.Open(ctx, o)
+
+	if set.config.History == nil {
+		return nil
+	}
+	k.history, err = history.Open(ctx, history.Options{Limits: *set.config.History, Dir: dir, Version: version(), Log: log})
+	if err != nil {
+		log.Warn("there is no history of the runs; history: off in stepwatch.yml keeps none without this warning", "error", err)
+	}
 	return nil
 }
 

@@ -11,20 +11,20 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
-	"github.com/stepwatch/stepwatch/cmd/httpserver"
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
 // What an agent needs. A run seldom has more than a connection, a question to DNS and a file open at the same time.
 const (
-	descriptorsOwn    = 32 // of the process itself
-	descriptorsOfRun  = 4
-	processesOwn      = 64   // threads of the process itself, and a program or two
-	browserProcesses  = 200  // processes and threads of Chromium
-	portsKeptFor      = 60   // seconds that a closed connection keeps its local port (TIME_WAIT)
-	connectionsPerRun = 2    // of a usual scenario
-	memoryShare       = 0.9  // of the control group's memory that the heap may have
-	noPortsWarning    = 4096 // local ports from which on none are computed: connections to several targets share them
+	descriptorsOwn      = 32 // of the process itself
+	descriptorsOfRun    = 4
+	connectionsOfServer = 64   // of the HTTP server, usually; it never uses more than a quarter of all
+	processesOwn        = 64   // threads of the process itself, and a program or two
+	browserProcesses    = 200  // processes and threads of Chromium
+	portsKeptFor        = 60   // seconds that a closed connection keeps its local port (TIME_WAIT)
+	connectionsPerRun   = 2    // of a usual scenario
+	memoryShare         = 0.9  // of the control group's memory that the heap may have
+	noPortsWarning      = 4096 // local ports from which on none are computed: connections to several targets share them
 )
 
 // setMemoryLimit makes the garbage collector keep the process below the memory of its control group, unless $GOMEMLIMIT
@@ -42,7 +42,7 @@ func setMemoryLimit() {
 // systemd unit that raises a limit. Nothing is reduced: a run that meets the limit is UNKNOWN and says so.
 func limitWarnings(l lack.Limits, plans []*agent.Plan, workers int, browser bool) (warnings []string) {
 	atOnce := min(workers, len(plans))
-	descriptors := uint64(descriptorsOwn + httpserver.ConnectionsMax + atOnce*descriptorsOfRun) //nolint:gosec // a few thousand
+	descriptors := uint64(descriptorsOwn + connectionsOfServer + atOnce*descriptorsOfRun) //nolint:gosec // a few thousand
 	if browser {
 		descriptors = max(descriptors, lack.BrowserDescriptors)
 	}

@@ -42,6 +42,8 @@ type families struct {
 	dropped, inProgress, waiting, workers, abandoned, mistakes, lack *family
 	reloaded, loaded                                                 *family
 
+	historyBytes, historyWrite, historyDropped, historyErrors, historyFailing, historyDamaged *family
+
 	all []*family // in alphabetical order
 }
 
@@ -92,6 +94,12 @@ func newFamilies(buckets []time.Duration) families {
 	f.loaded = gauge("config_last_reload_success_timestamp_seconds", "When the files in use were loaded, in Unix time.")
 	f.lack = gauge("monitor_lack", "Whether the machine of stepwatch lacks something (1) or no longer (0), by what it is; absent for what it never lacked. The scenarios that meet it are UNKNOWN and raise no alert of their own.")
 	f.abandoned = gauge("abandoned_steps", "Scenarios with a step or a clean-up that ignored its deadline and has not returned yet. They are UNKNOWN until it returns; no other scenario is affected.")
+	f.historyBytes = gauge("history_bytes", "Size of the file of the history, with its write-ahead log. Absent without a history, as are the other metrics of it.")
+	f.historyWrite = gauge("history_last_write_timestamp_seconds", "When runs were last written to the history, in Unix time; absent before the first.")
+	f.historyDropped = counter("history_dropped_total", "Runs and events that are not in the history because they could not be written.")
+	f.historyErrors = counter("history_errors_total", "Failed attempts to write the history. Runs wait in memory for the next one.")
+	f.historyFailing = gauge("history_failing", "Whether the history cannot be written now (1), as on a full disk, or can (0). The log says why.")
+	f.historyDamaged = gauge("history_damaged", "1 since the file of the history was damaged: it was set aside, and a new one was begun; the log says where it is. Absent otherwise, and after a restart.")
 	slices.SortFunc(f.all, func(a, b *family) int { return strings.Compare(a.name, b.name) })
 	return f
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/stepwatch/stepwatch/agent/result"
 )
 
 // view is a copy of everything on the page at one time, so that it can be written without a lock, however slowly.
@@ -102,6 +104,26 @@ func (p *Prometheus) lookAtLoaded(v *view, full bool) {
 	}
 	for _, exporter := range slices.Sorted(maps.Keys(stats.Dropped)) {
 		add(f.dropped, labels("exporter", exporter), float64(stats.Dropped[exporter]))
+	}
+	if stats.History != nil {
+		f.addHistory(add, stats.History)
+	}
+}
+
+// addHistory adds what is known of the history. What never happened is absent.
+func (f *families) addHistory(add func(f *family, labels string, value float64), h *result.HistoryStats) {
+	add(f.historyBytes, "", float64(h.Bytes))
+	add(f.historyFailing, "", boolean(h.Problem != ""))
+	if !h.LastWrite.IsZero() {
+		add(f.historyWrite, "", float64(h.LastWrite.UnixMilli())/1000)
+	}
+	for family, n := range map[*family]uint64{f.historyDropped: h.Dropped, f.historyErrors: h.Errors} {
+		if n > 0 {
+			add(family, "", float64(n))
+		}
+	}
+	if h.Aside != "" {
+		add(f.historyDamaged, "", 1)
 	}
 }
 

@@ -20,38 +20,20 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
+	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
 )
 
-// kept is a history for tests: a list of results, the newest first.
-type kept struct {
-	results []*result.Result
-	err     error
+// broken is a history that cannot be read.
+type broken struct{ err error }
+
+func (b broken) Runs(context.Context, history.Query) ([]history.Run, bool, error) {
+	return nil, false, b.err
 }
 
-func (k *kept) Runs(_ context.Context, q RunQuery) (runs []Run, more bool, err error) {
-	for _, r := range k.results {
-		if r.Identity.ID() != q.Scenario || r.Started.Before(q.Since) || !q.Until.IsZero() && !r.Started.Before(q.Until) || q.Failed && r.State() == result.OK {
-			continue
-		}
-		if len(runs) == q.Limit {
-			return runs, true, k.err
-		}
-		runs = append(runs, Detail(r).Run)
-	}
-	return runs, false, k.err
-}
-
-func (k *kept) Run(_ context.Context, id string) (*RunDetail, bool, error) {
-	for _, r := range k.results {
-		if r.Run == id {
-			return Detail(r), true, k.err
-		}
-	}
-	return nil, false, k.err
-}
+func (b broken) Run(context.Context, string) (history.Run, error) { return history.Run{}, b.err }
 
 // hostile is text that a server may send.
 const hostile = "<script>alert(1)</script> \x1b[31m \u2028 \xff & \"quoted\""
@@ -71,11 +53,16 @@ func run(scenario, id string, started time.Time, failed bool) *result.Result {
 	return r
 }
 
+// id returns the id of a run, in the form of Result.Run.
+func id(kind string, i int) string {
+	return fmt.Sprintf("%s%c%s", kind, 'A'+i, strings.Repeat("A", 21))
+}
+
 // world is an agent for tests.
 type world struct {
 	tracker *state.Tracker
 	book    *silence.Book
-	history *kept
+	history *history.History
 	sources Sources
 	handler http.Handler
 }
@@ -86,7 +73,12 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{tracker: state.Open(t.Context(), state.Options{}), book: book, history: new(kept)}
+	kept, err := history.Open(t.Context(), history.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = kept.Close(context.Background()) })
+	w := &world{tracker: state.Open(t.Context(), state.Options{}), book: book, history: kept}
 	t.Cleanup(func() { _ = w.tracker.Close() })
 	var declared []state.Declaration
 	at := time.Now().Add(-time.Hour)
@@ -95,10 +87,17 @@ func newWorld(t testing.TB) *world {
 	}
 	w.tracker.Declare(declared, true)
 	for i := range 5 {
-		for _, r := range []*result.Result{run("a message arrives", fmt.Sprintf("good-%d", i), at.Add(time.Duration(i)*time.Minute), false),
-			run("a message is refused", fmt.Sprintf("bad-%d", i), at.Add(time.Duration(i)*time.Minute), true)} {
+		for _, r := range []*result.Result{run("a message arrives", id("GOOD", i), at.Add(time.Duration(i)*time.Minute), false),
+			run("a message is refused", id("FAIL", i), at.Add(time.Duration(i)*time.Minute), true)} {
 			w.tracker.Observe(r)
-			w.history.results = slices.Insert(w.history.results, 0, r)
+			w.history.Export(r)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // the history writes a little later
+		if runs, _, err := kept.Runs(t.Context(), history.Query{}); err == nil && len(runs) == 10 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%d runs are kept: %v", len(runs), err)
 		}
 	}
 	w.sources = Sources{Scenarios: w.tracker, Alerts: w.tracker, Silences: book, History: w.history, Log: slog.New(slog.DiscardHandler),
@@ -211,13 +210,13 @@ func TestDescribedOperations(t *testing.T) {
 		{"GET", "/api/scenarios?name=%ff", "", 400, "UTF-8"},
 		{"GET", "/api/scenarios?name=%zz", "", 400, "cannot be read"},
 		{"GET", "/api/scenarios?name=" + strings.Repeat("x", 501), "", 400, "at most 500 bytes"},
-		{"GET", "/api/scenarios/" + good, "", 200, `"last_run_id":"good-4"`},
+		{"GET", "/api/scenarios/" + good, "", 200, `"last_run_id":"` + id("GOOD", 4)},
 		{"GET", "/api/scenarios/" + w.id("it never ran"), "", 200, `"state":"UNKNOWN"`},
 		{"GET", "/api/scenarios/ffffffffffff", "", 404, "GET /api/scenarios lists"},
 		{"GET", "/api/scenarios/%00%1b%5b", "", 404, "there is no scenario"},
 		{"GET", "/api/scenarios/" + good + "?x=1", "", 400, "and none at all here"},
 		{"GET", "/api/scenarios/" + bad + "/runs?since=24h&failed=true&limit=2", "", 200, `"next":`},
-		{"GET", "/api/scenarios/" + good + "/runs?failed=false", "", 200, `"id":"good-0"`},
+		{"GET", "/api/scenarios/" + good + "/runs?failed=false", "", 200, `"run":"` + id("GOOD", 0)},
 		{"GET", "/api/scenarios/" + good + "/runs?failed=true", "", 200, `"runs":[]`},
 		{"GET", "/api/scenarios/" + good + "/runs?since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00%2B01:00", "", 200, `"runs":[]`},
 		{"GET", "/api/scenarios/" + good + "/runs?since=1h&until=2h", "", 400, "until is not after since"},
@@ -225,8 +224,8 @@ func TestDescribedOperations(t *testing.T) {
 		{"GET", "/api/scenarios/" + good + "/runs?failed=yes", "", 400, "write true or false"},
 		{"GET", "/api/scenarios/" + good + "/runs?cursor=x", "", 400, "send next of the answer before"},
 		{"GET", "/api/scenarios/ffffffffffff/runs", "", 404, "there is no scenario"},
-		{"GET", "/api/runs/bad-3", "", 200, `"queue":"deferred"`},
-		{"GET", "/api/runs/good-3", "", 200, `"steps":[{`},
+		{"GET", "/api/runs/" + id("FAIL", 3), "", 200, `"value":"deferred"`},
+		{"GET", "/api/runs/" + id("GOOD", 3), "", 200, `"steps":[{`},
 		{"GET", "/api/runs/none", "", 404, "single runs are kept for a time only"},
 		{"GET", "/api/alerts", "", 200, openAlert},
 		{"GET", "/api/alerts?state=soft", "", 200, `"alerts":[]`},
@@ -315,7 +314,7 @@ func TestDescribedOperations(t *testing.T) {
 func TestAnswersAreClosed(t *testing.T) {
 	_, router := described(t)
 	w := newWorld(t)
-	for _, path := range []string{"/api/scenarios", "/api/scenarios/" + w.id("a message arrives"), "/api/runs/bad-3", "/api/alerts", "/api/agent"} {
+	for _, path := range []string{"/api/scenarios", "/api/scenarios/" + w.id("a message arrives"), "/api/runs/" + id("FAIL", 3), "/api/alerts", "/api/agent"} {
 		_, header, body := w.ask("GET", path, "")
 		request := httptest.NewRequest("GET", path, nil)
 		route, parameters, err := router.FindRoute(request)
@@ -389,7 +388,7 @@ func TestAbsentSources(t *testing.T) {
 // TestBrokenHistory holds that a history that cannot be read is not an empty one, and that its words stay in the log.
 func TestBrokenHistory(t *testing.T) {
 	w := newWorld(t)
-	w.history.err = errors.New("database disk image is malformed")
+	w.sources.History = broken{errors.New("database disk image is malformed")}
 	var log bytes.Buffer
 	w.sources.Log = slog.New(slog.NewTextHandler(&log, nil))
 	w.handler = New(w.sources)
@@ -397,8 +396,9 @@ func TestBrokenHistory(t *testing.T) {
 	if status != 500 || strings.Contains(body, "malformed") || !strings.Contains(log.String(), "malformed") {
 		t.Errorf("%d %s\n%s", status, body, log.String())
 	}
-	w.history.err = context.DeadlineExceeded
-	if status, _, body := w.ask("GET", "/api/runs/good-1", ""); status != 503 || !strings.Contains(body, "ask for less at once") {
+	w.sources.History = broken{context.DeadlineExceeded}
+	w.handler = New(w.sources)
+	if status, _, body := w.ask("GET", "/api/runs/"+id("GOOD", 1), ""); status != 503 || !strings.Contains(body, "ask for less at once") {
 		t.Errorf("%d %s", status, body)
 	}
 }

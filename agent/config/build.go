@@ -16,6 +16,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/agent/target"
@@ -133,6 +134,7 @@ func build(d *document, before *Config) (*Config, error) {
 	if f.Probe != nil {
 		c.Probe = f.Probe.allowed(env)
 	}
+	c.History = f.History.limits(env)
 	env.Validate(d.blocks)
 	c.Target.Hosts = make(map[string]*steps.Host, len(d.hosts))
 	for name, h := range d.hosts {
@@ -281,6 +283,42 @@ func (f *flappingSection) thresholds(env *steps.Env) state.Thresholds {
 		env.Refuse("flapping", "low is %g and high is %g: low must be less, or a scenario would begin and end to flap with each run", t.Low, t.High)
 	}
 	return t
+}
+
+// The least values of the settings of the history.
+const (
+	historyLeast     = time.Hour
+	historyLeastSize = 16 << 20
+)
+
+func (h *historySection) limits(env *steps.Env) *history.Limits {
+	if h.off {
+		return nil
+	}
+	limits := &history.Limits{Runs: history.DefaultRuns, Keep: history.DefaultKeep, Size: cmp.Or(env.Size("history.size", h.Size), history.DefaultSize)}
+	for _, s := range []struct {
+		name, written string
+		into          *time.Duration
+	}{{"history.runs", h.Runs, &limits.Runs}, {"history.keep", h.Keep, &limits.Keep}} {
+		if s.written == "" {
+			continue
+		}
+		age, err := steps.ParseDuration(s.written)
+		if err != nil || age < historyLeast {
+			env.Refuse(s.name, "%q is not a duration of at least an hour: write it as 12h or 14d", s.written)
+		}
+		*s.into = age
+	}
+	if h.Keep == "" {
+		limits.Keep = max(limits.Keep, limits.Runs)
+	}
+	if limits.Keep < limits.Runs {
+		env.Refuse("history.keep", "%q is less than history.runs: single runs are kept at most as long as everything else", h.Keep)
+	}
+	if limits.Size < historyLeastSize {
+		env.Refuse("history.size", "%q is less than 16 MB, which is too little for the last hours: history: off keeps nothing", h.Size)
+	}
+	return limits
 }
 
 func within(dir, path string) string {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/agent/target"
@@ -48,6 +49,7 @@ type Config struct {
 	Secrets  steps.Secrets
 	Evidence evidence.Limits // for the evidence of failed runs
 	Probe    *target.List    // the targets that probes may have; nil without probes
+	History  *history.Limits // what the agent keeps of all runs; nil for nothing
 
 	Flapping   state.Thresholds
 	References []string // "host:port", asked whether the network of this machine works

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/stepwatch/stepwatch/agent/silence"
@@ -27,6 +28,7 @@ type file struct {
 	Evidence  evidenceSection          `yaml:"evidence"`
 	Flapping  flappingSection          `yaml:"flapping"`
 	Uplink    uplinkSection            `yaml:"uplink"`
+	History   historySection           `yaml:"history"`
 	Exporters map[string]ast.Node      `yaml:"exporters"`
 
 	Maintenance []silence.WindowSpec `yaml:"maintenance"`
@@ -65,6 +67,24 @@ type flappingSection struct {
 
 type uplinkSection struct {
 	References []string `yaml:"references"`
+}
+
+// historySection is "off", or a mapping.
+type historySection struct {
+	off  bool
+	Runs string `yaml:"runs"`
+	Keep string `yaml:"keep"`
+	Size string `yaml:"size"`
+}
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (h *historySection) UnmarshalYAML(node ast.Node) error {
+	if word, is := node.(*ast.StringNode); is && word.Value == "off" {
+		h.off = true
+		return nil
+	}
+	type mapping historySection
+	return yaml.NodeToValue(node, (*mapping)(h), yaml.Strict())
 }
 
 // written keeps the node of a setting, to be decoded later.

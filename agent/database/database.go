@@ -46,6 +46,7 @@ type Options struct {
 	Migrations []string
 
 	Durable bool         // a commit survives the loss of power; it then waits for the disk
+	Alone   bool         // no other process may have the file open for writing: Open then returns ErrInUse
 	Log     *slog.Logger // is told of a file that is set aside; may be nil
 }
 
@@ -68,6 +69,9 @@ const (
 // application is SQLite's PRAGMA application_id of our files.
 const application = 0x57415443 // "WATC"
 
+// ErrInUse says that another process writes the file, and that Options.Alone forbids it.
+var ErrInUse = errors.New("another agent writes it")
+
 // DB is an open file. Any number of goroutines may use it.
 type DB struct {
 	o        Options
@@ -78,6 +82,7 @@ type DB struct {
 	open   *file        // nil after Close, and while no file could be begun in the place of a damaged one
 	closed bool
 	aside  string
+	lock   *os.File // nil without Options.Alone
 }
 
 // file holds the connections to one file.
@@ -106,10 +111,44 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	ctx, cancel := bounded(ctx, WriteTime)
 	defer cancel()
+	if err := d.take(); err != nil {
+		return nil, err
+	}
 	if err := d.begin(ctx); err != nil {
+		d.release()
 		return nil, err
 	}
 	return d, nil
+}
+
+// take takes the file for this process, if it must be alone. The lock is a file of its own, because SQLite locks its file itself.
+func (d *DB) take() error {
+	if !d.o.Alone {
+		return nil
+	}
+	dir, err := statedir.Open(d.o.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }() // the lock is open
+	if d.lock, err = dir.OpenLock(d.o.Name + ".lock"); err != nil {
+		return err
+	}
+	taken, err := statedir.TryLock(d.lock)
+	if err == nil && !taken {
+		err = fmt.Errorf("open %s: %w", d.path, ErrInUse)
+	}
+	if err != nil {
+		d.release()
+	}
+	return err
+}
+
+func (d *DB) release() {
+	if d.lock != nil {
+		_ = d.lock.Close() // nothing was written
+		d.lock = nil
+	}
 }
 
 // OpenReadOnly opens an existing file for Read alone, while another process writes it, or none. It changes nothing, also not a
@@ -501,6 +540,7 @@ func (d *DB) Bytes() int64 {
 func (d *DB) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer d.release()
 	f := d.open
 	d.open, d.closed = nil, true
 	if f == nil {

@@ -438,6 +438,19 @@ func TestReadOnlyDamaged(t *testing.T) {
 	}
 }
 
+// TestAlone holds that two agents do not write the same file.
+func TestAlone(t *testing.T) {
+	o := Options{Dir: stateDir(t), Name: "items.db", Migrations: schema, Alone: true}
+	d := open(t, o)
+	if _, err := Open(t.Context(), o); !errors.Is(err, ErrInUse) || err.Error() != "open "+d.Path()+": another agent writes it" {
+		t.Errorf("got %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantItems(t, open(t, o), 0)
+}
+
 // TestBounded holds that a statement ends with its context.
 func TestBounded(t *testing.T) {
 	d := open(t, Options{Dir: stateDir(t), Name: "items.db", Migrations: schema})

@@ -172,6 +172,10 @@ func appendPacked(b, section []byte) []byte {
 			}
 		}
 	}
+	return appendPlain(b, section)
+}
+
+func appendPlain(b, section []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(section)+1))
 	return append(append(b, packedPlain), section...)
 }

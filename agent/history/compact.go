@@ -231,7 +231,7 @@ func addDay(ctx context.Context, tx *sql.Tx, scenario uint64, number int64, more
 		}
 		counts, hours = Counts{}, nil
 	}
-	counts, hours, err = mergeDay(counts, hours, more, fmt.Sprintf("day %d of scenario %d", number, scenario))
+	counts, hours, err = mergeDay(counts, hours, more, false, fmt.Sprintf("day %d of scenario %d", number, scenario))
 	if err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func addDay(ctx context.Context, tx *sql.Tx, scenario uint64, number int64, more
 }
 
 // mergeDay adds hours to those of a row. Hours that cannot be read are replaced: their counts stay.
-func mergeDay(counts Counts, hours []byte, more day, part string) (Counts, []byte, error) {
+func mergeDay(counts Counts, hours []byte, more day, over bool, part string) (Counts, []byte, error) {
 	all := make(day)
 	if len(hours) > 0 {
 		if err := readDay(hours, part, all.hour); err != nil {
@@ -256,7 +256,7 @@ func mergeDay(counts Counts, hours []byte, more day, part string) (Counts, []byt
 			into.sketch(series).merge(s)
 		}
 	}
-	return counts, all.append(nil), nil
+	return counts, all.append(nil, over), nil
 }
 
 // closeDay moves a day that is over from today to days.
@@ -274,6 +274,9 @@ func closeDay(ctx context.Context, tx *sql.Tx, scenario uint64, number int64, c 
 	if !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
+	if hours, err = packDay(hours); err != nil {
+		return err
+	}
 	var total Counts
 	err = tx.QueryRowContext(ctx, "SELECT total_ok, total_warning, total_critical, total_unknown FROM days WHERE scenario = ? AND day < ? ORDER BY day DESC LIMIT 1", id, number).
 		Scan(&total.OK, &total.Warning, &total.Critical, &total.Unknown)
@@ -287,6 +290,16 @@ func closeDay(ctx context.Context, tx *sql.Tx, scenario uint64, number int64, c 
 		return err
 	}
 	return raiseTotals(ctx, tx, id, number, c)
+}
+
+// packDay compresses the hours of a day that is over.
+func packDay(hours []byte) ([]byte, error) {
+	r := newReader(hours, "a day")
+	version, in := r.byte(), r.packed("hours")
+	if in.err != nil {
+		return nil, in.err
+	}
+	return appendPacked([]byte{version}, in.rest), nil
 }
 
 // raiseTotals adds counts to the totals of all days after one.
@@ -308,7 +321,7 @@ func addOver(ctx context.Context, tx *sql.Tx, scenario uint64, number int64, mor
 		return err
 	}
 	before := counts
-	counts, hours, err2 := mergeDay(counts, hours, more, fmt.Sprintf("day %d of scenario %d", number, scenario))
+	counts, hours, err2 := mergeDay(counts, hours, more, true, fmt.Sprintf("day %d of scenario %d", number, scenario))
 	if err2 != nil {
 		return err2
 	}

@@ -2,6 +2,7 @@ package history
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -90,7 +91,8 @@ const (
 	seriesMost = 1 << 16
 )
 
-func (d day) append(b []byte) []byte {
+// append appends the hours, compressed if that day is over.
+func (d day) append(b []byte, over bool) []byte {
 	b = append(b, dayVersion)
 	var body, one []byte
 	for _, n := range slices.Sorted(maps.Keys(d)) {
@@ -108,7 +110,10 @@ func (d day) append(b []byte) []byte {
 		body = append(body, byte(n))
 		body = appendBytes(body, one)
 	}
-	return append(b, body...)
+	if over {
+		return appendPacked(b, body)
+	}
+	return appendPlain(b, body)
 }
 
 // readDay adds what append wrote to each hour that into returns; it skips those for which it returns nil.
@@ -117,14 +122,15 @@ func readDay(b []byte, part string, into func(hour int) *hour) error {
 	if v := r.byte(); r.err == nil && v != dayVersion {
 		r.fail(fmt.Errorf("version %d, not %d", v, dayVersion))
 	}
-	for last := -1; r.err == nil && len(r.rest) > 0; {
-		n := int(r.byte())
-		if r.err == nil && (n <= last || n >= hoursMost) {
-			r.fail(fmt.Errorf("hour %d after %d", n, last))
+	all := r.packed("hours")
+	for last := -1; all.err == nil && len(all.rest) > 0; {
+		n := int(all.byte())
+		if n <= last || n >= hoursMost {
+			all.fail(fmt.Errorf("hour %d after %d", n, last))
 			break
 		}
 		last = n
-		in := r.section("an hour")
+		in := all.section("an hour")
 		h := into(n)
 		if h == nil {
 			continue
@@ -139,10 +145,10 @@ func readDay(b []byte, part string, into func(hour int) *hour) error {
 			}
 		}
 		if err := in.end(); err != nil {
-			r.fail(err)
+			return err
 		}
 	}
-	return r.err
+	return errors.Join(all.err, r.end())
 }
 
 // dayOf returns the number of the day in UTC and the hour in it. Numbers count from 1970.

@@ -9,7 +9,7 @@
 //     OK, and within a second after others. That is all that a death of the process loses.
 //  3. At the end of each hour, or after 60,000 runs, the journal is sorted into blocks of one scenario and hour (block.go), and
 //     into hours (day.go): how many runs had which state, and a sketch of the durations of each step and phase (sketch.go).
-//  4. After Options.Runs the blocks are deleted, after Options.Keep the rest. If the file is larger than Options.Size, the oldest
+//  4. After Limits.Runs the blocks are deleted, after Limits.Keep the rest. If the file is larger than Limits.Size, the oldest
 //     goes first.
 //
 // Durations are kept in whole microseconds. The notes of steps that passed are not kept, and no evidence.
@@ -38,17 +38,22 @@ import (
 // FileName is the name of the file in the state directory.
 const FileName = "history.db"
 
-// Options say where the history is, and what is kept for how long. Zero means the default.
-type Options struct {
-	Dir     string        // the state directory
-	Runs    time.Duration // how long single runs are kept
-	Keep    time.Duration // how long hours, times of failure, alerts, deployments and notes are kept
-	Size    int64         // bytes of the file
-	Version string        // of stepwatch, for the sessions
-	Log     *slog.Logger  // may be nil
+// Limits say what is kept for how long. Zero means the default.
+type Limits struct {
+	Runs time.Duration // how long single runs are kept
+	Keep time.Duration // how long hours, times of failure, alerts, deployments and notes are kept
+	Size int64         // bytes of the file
 }
 
-// The defaults of Options.
+// Options say where the history is, and what is kept.
+type Options struct {
+	Limits
+	Dir     string       // the state directory
+	Version string       // of stepwatch, for the sessions
+	Log     *slog.Logger // may be nil
+}
+
+// The defaults of Limits.
 const (
 	DefaultRuns = 14 * 24 * time.Hour
 	DefaultKeep = 400 * 24 * time.Hour
@@ -195,7 +200,7 @@ func prepare(o Options) *History {
 
 // final reports whether an error needs a person.
 func final(err error) bool {
-	return !database.Full(err) && !errors.Is(err, context.DeadlineExceeded) && !isDamaged(err)
+	return !database.Full(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, database.ErrInUse) && !isDamaged(err)
 }
 
 func isDamaged(err error) bool {
@@ -207,7 +212,7 @@ func isDamaged(err error) bool {
 func (h *History) begin(ctx context.Context) error {
 	db := h.db.Load()
 	if db == nil {
-		opened, err := database.Open(ctx, database.Options{Dir: h.o.Dir, Name: FileName, Migrations: migrations, Log: h.log})
+		opened, err := database.Open(ctx, database.Options{Dir: h.o.Dir, Name: FileName, Migrations: migrations, Alone: true, Log: h.log})
 		if err != nil {
 			return err
 		}
@@ -465,7 +470,7 @@ func (h *History) Alert(a alert.Alert) {
 		e.scenario = a.Identity.ID()
 	}
 	if a.Number > 0 {
-		e.key = fmt.Sprintf("alert %d", a.Number)
+		e.key = fmt.Sprintf("alert %s %d", a.ID, a.Number)
 	}
 	h.tell(e)
 }

@@ -21,8 +21,8 @@ type Spell struct {
 	Identity   result.Identity `json:"identity"`
 	Began      time.Time       `json:"began"`            // the first run that was not OK
 	Ended      time.Time       `json:"ended,omitzero"`   // the first run that was OK again, or failed otherwise; zero while it lasts
-	Last       time.Time       `json:"last"`             // the last run in it that is known; up to a minute late while it lasts
-	Runs       uint64          `json:"runs"`             // as Last
+	Last       time.Time       `json:"last"`             // the last run in it
+	Runs       uint64          `json:"runs"`             // in it
 	State      result.State    `json:"state"`            //
 	Stale      bool            `json:"stale,omitempty"`  // no run took place in time
 	Reason     result.Reason   `json:"reason,omitempty"` // empty if the steps passed, over their budget
@@ -100,6 +100,9 @@ func (r *Reader) Account(ctx context.Context, since, until time.Time, ids []stri
 		if err := q.spells(&a, from, to, wanted); err != nil {
 			return err
 		}
+		if err := q.recount(&a, to); err != nil {
+			return err
+		}
 		if err := q.events(&a, from, to, ids); err != nil {
 			return err
 		}
@@ -133,6 +136,29 @@ func (q *query) spells(a *Account, from, to int64, wanted func(uint64) bool) err
 	}, `SELECT scenario, began, ifnull(ended, 0), last, runs, state, stale, reason, blame, step, summary FROM spells WHERE number IN
 		(SELECT number FROM spells WHERE ended >= ?1 AND began <= ?2 UNION ALL SELECT number FROM spells WHERE ended IS NULL AND began <= ?2)
 		ORDER BY began, scenario`, from, to))
+}
+
+// recount adds the runs since the last time that the row of a failure that lasts was written.
+func (q *query) recount(a *Account, to int64) error {
+	lasting := make(map[uint64]*Spell)
+	numbers := make(map[string]uint64, len(q.ids))
+	for n, s := range q.ids {
+		numbers[s.ID] = n
+	}
+	for i := range a.Spells {
+		if s := &a.Spells[i]; s.Lasts() {
+			lasting[numbers[s.ScenarioID]] = s
+		}
+	}
+	if len(lasting) == 0 {
+		return nil
+	}
+	return q.journal(0, to, true, func(n uint64) bool { return lasting[n] != nil }, func(rec *record) {
+		if s := lasting[rec.scenario]; timeOf(rec.began).After(s.Last) && rec.state == s.State && rec.stale == s.Stale {
+			s.Runs++
+			s.Last = timeOf(rec.began)
+		}
+	})
 }
 
 func (q *query) events(a *Account, from, to int64, ids []string) error {

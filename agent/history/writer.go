@@ -3,7 +3,10 @@ package history
 import (
 	"context"
 	"database/sql"
+	"path/filepath"
 	"time"
+
+	"github.com/stepwatch/stepwatch/agent/result"
 )
 
 // run is the goroutine that writes.
@@ -296,9 +299,12 @@ func hourOf(micros int64) int64 {
 	return day*24 + int64(hour)
 }
 
-// Stats are the figures of the history for the page of metrics.
-func (h *History) Stats() Stats {
-	s := Stats{Dropped: h.lost.Load(), Errors: h.errors.Load(), LastWrite: h.lastWrite.Load()}
+// Stats returns how the history works.
+func (h *History) Stats() *result.HistoryStats {
+	s := &result.HistoryStats{Path: filepath.Join(h.o.Dir, FileName), Dropped: h.lost.Load(), Errors: h.errors.Load()}
+	if at := h.lastWrite.Load(); at != 0 {
+		s.LastWrite = timeOf(at)
+	}
 	if problem := h.failing.Load(); problem != nil {
 		s.Problem = *problem
 	}
@@ -306,14 +312,4 @@ func (h *History) Stats() Stats {
 		s.Bytes, s.Aside = db.Bytes(), db.Aside()
 	}
 	return s
-}
-
-// Stats says how the history works.
-type Stats struct {
-	Bytes     int64  `json:"bytes"`                // of the file and its log
-	Dropped   uint64 `json:"dropped"`              // runs and events that could not be written, since the start
-	Errors    uint64 `json:"errors"`               // attempts to write that failed, since the start
-	LastWrite int64  `json:"last_write,omitempty"` // microseconds of Unix time; zero before the first
-	Problem   string `json:"problem,omitempty"`    // why nothing is written now
-	Aside     string `json:"aside,omitempty"`      // where the last damaged file is
 }

@@ -130,8 +130,8 @@ type Measurement struct {
 // Label is a label of a measurement. It has few values that are known beforehand ("queue", "transfer"), never text from
 // run time, because each value is a new time series.
 type Label struct {
-	Name  string // in snake case
-	Value string
+	Name  string `json:"name"` // in snake case
+	Value string `json:"value"`
 }
 
 // Evidence helps people to understand a failure: a transcript, a page's source. It is already redacted.

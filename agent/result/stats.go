@@ -13,6 +13,18 @@ type Stats struct {
 	Mistakes  map[string]int    // mistakes in the loaded files, by path; scenarios with mistakes are UNKNOWN
 	Loaded    time.Time         // when the files in use were loaded
 	Refused   bool              // the last attempt to load them again found mistakes, so those in use are older than the files
+	History   *HistoryStats     // nil without a history
+}
+
+// HistoryStats is how the history works that the agent keeps.
+type HistoryStats struct {
+	Path      string    // of the file
+	Bytes     int64     // of the file and its log
+	LastWrite time.Time // of a run; zero before the first
+	Dropped   uint64    // runs and events that could not be written, since the start
+	Errors    uint64    // attempts to write that failed, since the start
+	Problem   string    // why nothing can be written now; empty while all is well
+	Aside     string    // where the last damaged file is; empty if there was none since the start
 }
 
 // ScenarioStats is the part of Stats for one scenario.

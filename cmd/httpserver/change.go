@@ -87,7 +87,11 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail}) // the client may have left
+	_ = json.NewEncoder(w).Encode(struct { // the client may have left
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{http.StatusText(status), status, detail})
 }
 
 // Host returns the host of an address to listen on, for Options.

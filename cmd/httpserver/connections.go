@@ -145,9 +145,16 @@ func connContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// serving marks the connections whose request is being answered.
+// serving marks the connections whose request is being answered, and refuses requests when there are too many of them.
 func serving(next http.Handler) http.Handler {
+	var answered atomic.Int32
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer answered.Add(-1)
+		if answered.Add(1) > requestsMax {
+			w.Header().Set("Retry-After", "10")
+			refuse(w, r, http.StatusServiceUnavailable, fmt.Sprintf("%d requests are being answered, the limit: ask again later", requestsMax))
+			return
+		}
 		if c, bounded := r.Context().Value(connKey{}).(*boundedConn); bounded {
 			c.serving.Add(1)
 			defer c.serving.Add(-1)

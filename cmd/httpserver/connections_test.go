@@ -130,9 +130,9 @@ func TestPagesAtOnce(t *testing.T) {
 		_, _ = io.WriteString(w, "ok")
 	})))
 	codes := make(chan int, 2*pagesAtOnce)
-	for range 2 * pagesAtOnce {
+	for i := range 2 * pagesAtOnce {
 		go func() {
-			response, err := http.Get("http://" + address)
+			response, err := http.Get(fmt.Sprintf("http://%s/?n=%d", address, i)) // equal requests would share a page
 			if err != nil {
 				codes <- 0
 				return
@@ -193,7 +193,7 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 }
 
 func TestConnections(t *testing.T) {
-	for descriptors, want := range map[uint64]int{0: ConnectionsMax, 2: 1, 100: 25, 1024: ConnectionsMax, 1 << 40: ConnectionsMax} {
+	for descriptors, want := range map[uint64]int{0: ConnectionsMax, 2: 1, 100: 25, 1024: 256, 8192: ConnectionsMax, 1 << 40: ConnectionsMax} {
 		if got := Connections(descriptors); got != want {
 			t.Errorf("%d descriptors: %d connections, want %d", descriptors, got, want)
 		}

@@ -2,55 +2,130 @@ package httpserver
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 // Pages bounds what large pages cost. A page is written to memory first, a few at once, and sent afterwards. So a client that
-// reads slowly holds memory and not one of the few places. When too much memory is held, the page that has been sent for
-// the longest time is cut.
+// reads slowly holds memory and not one of the few places. Equal requests that wait share one page, whose writing begins after
+// they came, so it is never older than they are. When too much memory is held, the page that has been sent for the longest time
+// is cut.
 type Pages struct {
 	mu   sync.Mutex
-	sent []*sending // the oldest first
+	sent []*written // the oldest first
 	held int        // bytes of them
 }
 
-// sending is a page on its way.
-type sending struct {
-	size int
-	to   *http.ResponseController
+// written is a page in memory, and the clients that it is being sent to.
+type written struct {
+	memoryWriter
+	done     chan struct{} // closed when it is written
+	busy     bool          // it was not written: there was no place
+	panicked string        // the handler's, which net/http logs
+	to       map[*http.ResponseController]bool
 }
 
-// Bound returns a handler that writes a page pagesAtOnce times at once. Who waits longer than pageWait for that gets 503.
+// queue has the pages that are being written for one kind of requests.
+type queue struct {
+	mu      sync.Mutex
+	waiting map[string]*written // by what is asked for; their writing has not begun
+	slots   chan struct{}
+}
+
+// Bound returns a handler that writes a page pagesAtOnce times at once. Who waits longer than pageWait for that gets 503. Only
+// what a GET request asks for is shared.
 func (p *Pages) Bound(page http.Handler) http.Handler {
-	slots := make(chan struct{}, pagesAtOnce)
+	q := &queue{waiting: make(map[string]*written), slots: make(chan struct{}, pagesAtOnce)}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 { // whoever sends slowly waits for himself, and not in one of the places
 			body, err := io.ReadAll(r.Body)
 			r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), failing{err}))
 		}
-		timer := time.NewTimer(pageWait)
-		defer timer.Stop()
+		out := q.page(page, r)
 		select {
-		case slots <- struct{}{}:
+		case <-out.done:
 		case <-r.Context().Done():
 			return
-		case <-timer.C:
+		}
+		if out.panicked != "" {
+			panic(out.panicked)
+		}
+		if out.busy {
 			w.Header().Set("Retry-After", "10")
 			http.Error(w, fmt.Sprintf("%d requests for this page are being answered, the limit: ask again later", pagesAtOnce), http.StatusServiceUnavailable)
 			return
 		}
-		written := &memoryWriter{header: w.Header(), status: http.StatusOK}
-		func() {
-			defer func() { <-slots }()
-			page.ServeHTTP(written, r)
-		}()
-		p.send(w, written)
+		p.send(w, out)
 	})
+}
+
+// page returns what a request asks for, which is being written, or waits for that.
+func (q *queue) page(page http.Handler, r *http.Request) *written {
+	key := ""
+	if r.Method == http.MethodGet && r.ContentLength == 0 {
+		key = asked(r)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if out := q.waiting[key]; key != "" && out != nil {
+		return out
+	}
+	out := &written{memoryWriter: memoryWriter{header: make(http.Header), status: http.StatusOK}, done: make(chan struct{}), to: make(map[*http.ResponseController]bool)}
+	if key != "" {
+		q.waiting[key] = out
+		r = r.WithContext(context.WithoutCancel(r.Context())) // others may wait for it when this client has left
+	}
+	go q.write(page, out, key, r)
+	return out
+}
+
+// asked returns what decides about an answer: the address and the header, without what says who asks.
+func asked(r *http.Request) string {
+	var b strings.Builder
+	b.WriteString(r.URL.RequestURI())
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		if name != "Authorization" && name != "User-Agent" {
+			fmt.Fprintf(&b, "\n%s: %q", name, r.Header[name])
+		}
+	}
+	return b.String()
+}
+
+// write writes a page when there is a place.
+func (q *queue) write(page http.Handler, out *written, key string, r *http.Request) {
+	defer close(out.done)
+	timer := time.NewTimer(pageWait)
+	defer timer.Stop()
+	select {
+	case q.slots <- struct{}{}:
+		defer func() { <-q.slots }()
+	case <-r.Context().Done():
+		out.busy = true
+	case <-timer.C:
+		out.busy = true
+	}
+	if key != "" {
+		q.mu.Lock()
+		delete(q.waiting, key) // whoever comes now wants a later page
+		q.mu.Unlock()
+	}
+	if out.busy {
+		return
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			out.panicked = fmt.Sprintf("%v\n%s", r, debug.Stack())
+		}
+	}()
+	page.ServeHTTP(&out.memoryWriter, r)
 }
 
 // failing is the end of a body: an error if it did not arrive whole.
@@ -65,36 +140,41 @@ func (f failing) Read([]byte) (int, error) {
 }
 
 // send sends a page that is written.
-func (p *Pages) send(w http.ResponseWriter, page *memoryWriter) {
-	s := &sending{size: page.body.Len(), to: http.NewResponseController(w)}
+func (p *Pages) send(w http.ResponseWriter, page *written) {
+	to := http.NewResponseController(w)
 	p.mu.Lock()
-	var cut []*sending
-	for p.held+s.size > pagesHeld && len(p.sent) > 0 {
-		cut = append(cut, p.sent[0])
-		p.remove(p.sent[0])
+	if len(page.to) == 0 {
+		for size := page.body.Len(); p.held+size > pagesHeld && len(p.sent) > 0; {
+			oldest := p.sent[0]
+			// Under the lock none of them has returned from its handler, after which a deadline must not be set.
+			for slow := range oldest.to {
+				_ = slow.SetWriteDeadline(time.Now().Add(-time.Second)) // its Write ends with an error, and so does its connection
+			}
+			p.forget(oldest)
+		}
+		p.sent = append(p.sent, page)
+		p.held += page.body.Len()
 	}
-	p.sent = append(p.sent, s)
-	p.held += s.size
-	// Under the lock none of them has returned from its handler, which a deadline must not be set after.
-	for _, c := range cut {
-		_ = c.to.SetWriteDeadline(time.Now().Add(-time.Second)) // its Write ends with an error, and so does its connection
-	}
+	page.to[to] = true
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.remove(s)
+		if delete(page.to, to); len(page.to) == 0 {
+			p.forget(page)
+		}
 	}()
+	maps.Copy(w.Header(), page.header)
 	w.WriteHeader(page.status)
 	_, _ = w.Write(page.body.Bytes()) // the client may have left
-	_ = s.to.Flush()
+	_ = to.Flush()
 }
 
-// remove forgets a page that is sent, or that was cut. The lock is held.
-func (p *Pages) remove(s *sending) {
-	if i := slices.Index(p.sent, s); i >= 0 {
+// forget takes a page that is sent, or that was cut, out of the account. The lock is held.
+func (p *Pages) forget(page *written) {
+	if i := slices.Index(p.sent, page); i >= 0 {
 		p.sent = slices.Delete(p.sent, i, i+1)
-		p.held -= s.size
+		p.held -= page.body.Len()
 	}
 }
 

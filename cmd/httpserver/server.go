@@ -24,7 +24,8 @@ import (
 // The bounds of the agent's HTTP server. Whoever reaches its port can use no more than this, so that the runs keep
 // their file descriptors and their memory. docs/limits.md lists them.
 const (
-	ConnectionsMax  = 64               // open at once; at most a quarter of the process's descriptors
+	ConnectionsMax  = 1024             // open at once; at most a quarter of the process's descriptors
+	requestsMax     = 1024             // being answered at once; a connection of HTTP/2 has several
 	pagesAtOnce     = 4                // pages of one exporter that are written at once
 	pagesHeld       = 16 << 20         // bytes of the pages that are being sent
 	pageWait        = 5 * time.Second  // for one of them to end
@@ -84,7 +85,7 @@ func New(l net.Listener, o Options) *Server {
 	s := &Server{listener: b, web: o.Web, http: &http.Server{
 		Handler: serving(http.MaxBytesHandler(handler, bodyMax)), MaxHeaderBytes: headerMax,
 		ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: responseTime, IdleTimeout: idleTime,
-		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: streamsMax, MaxReceiveBufferPerConnection: streamsBuffer, MaxReceiveBufferPerStream: flowBuffer},
+		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: streamsMax, MaxReceiveBufferPerConnection: streamsBuffer, MaxReceiveBufferPerStream: flowBuffer, WriteByteTimeout: requestTime},
 		ConnContext: connContext,
 		ErrorLog:    slog.NewLogLogger(&quietHandler{Handler: o.Log.Handler()}, slog.LevelWarn),
 	}}

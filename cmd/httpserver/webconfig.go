@@ -140,14 +140,16 @@ func (c *WebConfig) settle(err error) {
 	c.err = err
 }
 
-// loses says which protection of the start another file takes away. A file that is being written may be empty, or end
-// anywhere, and still be a valid one.
+// loses says which protection of the start another file takes away, or what a server that runs cannot change. A file that is
+// being written may be empty, or end anywhere, and still be a valid one.
 func (s *settings) loses(next *settings) error {
 	switch {
 	case s.tls != nil && next.tls == nil:
 		return errors.New("it has no tls_server_config any more: restart stepwatch to serve without TLS")
 	case s.tls == nil && next.tls != nil:
 		return errors.New("it has a tls_server_config now: restart stepwatch to serve with TLS")
+	case s.tls != nil && s.HTTPConfig.HTTP2 != next.HTTPConfig.HTTP2:
+		return errors.New("it switches http2: restart stepwatch for that")
 	case len(s.users) > 0 && len(next.users) == 0:
 		return errors.New("it has no basic_auth_users any more: restart stepwatch to serve without this login")
 	case s.tls != nil && s.tls.ClientAuth > next.tls.ClientAuth:
