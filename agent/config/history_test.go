@@ -30,12 +30,12 @@ func TestHistory(t *testing.T) {
 		"history: 7d\n":                        `stepwatch.yml:1:10: history is "7d": write off, or runs, keep and size below it`,
 		"history: [1]\n":                       "stepwatch.yml:1:",
 		"history:\n  days: 7\n":                `stepwatch.yml:2:3: unknown field "days"`,
-		"history: {runs: soon}\n":              `history.runs "soon" is not a duration of at least an hour: write it as 12h or 14d`,
-		"history: {keep: 5m}\n":                `history.keep "5m" is not a duration of at least an hour`,
-		"history: {runs: 30d, keep: 7d}\n":     `history.keep "7d" is less than history.runs`,
-		"history: {size: 1 MB}\n":              `history.size "1 MB" is less than 16 MB`,
+		"history: {runs: soon}\n":              `history.runs: "soon" is not a duration of at least an hour: write it as 12h or 14d`,
+		"history: {keep: 5m}\n":                `history.keep: "5m" is not a duration of at least an hour`,
+		"history: {runs: 30d, keep: 7d}\n":     `history.keep: "7d" is less than history.runs`,
+		"history: {size: 1 MB}\n":              `history.size: "1 MB" is less than 16 MB`,
 		"history: {size: large}\n":             "history.size",
-		"workers: 0\nhistory:\n    keep: 1h\n": `history.keep "1h" is less than history.runs`,
+		"workers: 0\nhistory:\n    keep: 1h\n": `history.keep: "1h" is less than history.runs`,
 	} {
 		_, err := Parse("stepwatch.yml", []byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {
