@@ -306,13 +306,14 @@ func (h *historySection) limits(env *steps.Env) *history.Limits {
 		age, err := steps.ParseDuration(s.written)
 		if err != nil || age < historyLeast {
 			env.Refuse(s.name, "%q is not a duration of at least an hour: write it as 12h or 14d", s.written)
+			continue
 		}
 		*s.into = age
 	}
 	if h.Keep == "" {
 		limits.Keep = max(limits.Keep, limits.Runs)
 	}
-	if limits.Keep < limits.Runs {
+	if limits.Keep < limits.Runs && h.Keep != "" {
 		env.Refuse("history.keep", "%q is less than history.runs: single runs are kept at most as long as everything else", h.Keep)
 	}
 	if limits.Size < historyLeastSize {

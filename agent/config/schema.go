@@ -1,6 +1,8 @@
 package config
 
 import (
+	"fmt"
+
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
@@ -79,8 +81,14 @@ type historySection struct {
 
 // UnmarshalYAML implements yaml.NodeUnmarshaler.
 func (h *historySection) UnmarshalYAML(node ast.Node) error {
-	if word, is := node.(*ast.StringNode); is && word.Value == "off" {
-		h.off = true
+	switch word := node.(type) {
+	case *ast.StringNode:
+		if word.Value == "off" {
+			h.off = true
+			return nil
+		}
+		return &yaml.SyntaxError{Message: fmt.Sprintf("history is %q: write off, or runs, keep and size below it", word.Value), Token: word.GetToken()}
+	case *ast.NullNode:
 		return nil
 	}
 	type mapping historySection

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -216,8 +217,12 @@ const (
 	detailsToo              // all
 )
 
+// blocksRead counts the blocks that were read, for tests of how much a query reads.
+var blocksRead atomic.Int64
+
 // readBlock returns the runs of a block of a scenario.
 func readBlock(b []byte, part string, scenario uint64, known shapes, how depth) ([]record, error) {
+	blocksRead.Add(1)
 	r := newReader(b, part)
 	if v := r.byte(); r.err == nil && v != blockVersion {
 		r.fail(fmt.Errorf("version %d, not %d", v, blockVersion))

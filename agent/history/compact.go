@@ -63,10 +63,19 @@ func (h *History) move(ctx context.Context, tx *sql.Tx) (moved int, err error) {
 			}
 			part := runs[:n]
 			runs = runs[n:]
-			counts, bad := count(part)
 			block = appendBlock(block[:0], part)
-			if _, err := insert.ExecContext(ctx, int64(scenario), part[0].began, part[n-1].began, int64(counts.OK), int64(counts.Warning), int64(counts.Critical), int64(counts.Unknown), bad, block); err != nil { //nolint:gosec // counts
-				return 0, err
+			pieces := 1
+			if len(block) > rowBest && len(block) < rowLarge {
+				pieces = (len(block) + rowBest - 1) / rowBest
+			}
+			for piece := range slices.Chunk(part, (n+pieces-1)/pieces) {
+				if pieces > 1 {
+					block = appendBlock(block[:0], piece)
+				}
+				counts, bad := count(piece)
+				if _, err := insert.ExecContext(ctx, int64(scenario), piece[0].began, piece[len(piece)-1].began, int64(counts.OK), int64(counts.Warning), int64(counts.Critical), int64(counts.Unknown), bad, block); err != nil { //nolint:gosec // counts
+					return 0, err
+				}
 			}
 			number, of := dayOf(part[0].began)
 			if days[number] == nil {
@@ -88,6 +97,13 @@ func (h *History) move(ctx context.Context, tx *sql.Tx) (moved int, err error) {
 	_, err = tx.ExecContext(ctx, "DELETE FROM journal WHERE number <= ?", to)
 	return moved, err
 }
+
+// A page of SQLite has room for three rows of rowBest bytes, but for one of a little more than half of the page. Rows of rowLarge
+// and more waste little of the pages that they have for themselves.
+const (
+	rowBest  = 1280
+	rowLarge = 8000
+)
 
 // gather reads the first rows of the journal. A row that cannot be read is left out, and logged.
 func (h *History) gather(ctx context.Context, tx *sql.Tx, known shapes, into map[uint64][]record, moved *int, to *int64) error {

@@ -202,5 +202,5 @@ func (q *query) sessions(a *Account, from, to int64) error {
 		s.Began, s.Ended, s.Clean = timeOf(began), timeOf(last), ended.Valid
 		a.Sessions = append(a.Sessions, s)
 		return nil
-	}, "SELECT began, last, ended, lost, version FROM sessions WHERE began <= ? AND last >= ? ORDER BY began", to, from-sessionEvery.Microseconds())
+	}, "SELECT began, last, ended, lost, version FROM sessions WHERE began <= ? AND last >= ? ORDER BY number", to, from-sessionEvery.Microseconds())
 }

@@ -132,9 +132,8 @@ func (q *query) wanted(ids []string) (wanted func(uint64) bool, numbers []uint64
 
 // newest keeps the newest runs.
 type newest struct {
-	runs   []record
-	limit  int
-	oldest int64 // of them, once there are enough
+	runs  []record
+	limit int
 }
 
 func (n *newest) add(r record) {

@@ -111,32 +111,32 @@ func (q *query) countDays(scenario uint64, from, to int64) (c Counts, err error)
 	id := int64(scenario) //nolint:gosec // a count
 	first, _ := dayOf(from)
 	last, _ := dayOf(to)
-	totals := func(query string, day int64) (c Counts, found bool, err error) {
-		err = q.tx.QueryRowContext(q, query, id, day).Scan(&c.OK, &c.Warning, &c.Critical, &c.Unknown)
+	totals := func(query string, args ...any) (c Counts, found bool, err error) {
+		err = q.tx.QueryRowContext(q, query, append([]any{id}, args...)...).Scan(&c.OK, &c.Warning, &c.Critical, &c.Unknown)
 		if errors.Is(err, sql.ErrNoRows) {
 			return c, false, nil
 		}
 		return c, err == nil, err
 	}
-	const total = "SELECT total_ok, total_warning, total_critical, total_unknown FROM days WHERE scenario = ? AND day "
-	end, found, err := totals(total+"<= ? ORDER BY day DESC LIMIT 1", last)
+	end, found, err := totals("SELECT total_ok, total_warning, total_critical, total_unknown FROM days WHERE scenario = ? AND day <= ? ORDER BY day DESC LIMIT 1", last)
 	if err != nil {
 		return c, err
 	}
 	if found {
-		start, found, err := totals(total+"< ? ORDER BY day DESC LIMIT 1", first)
+		start, found, err := totals("SELECT total_ok, total_warning, total_critical, total_unknown FROM days WHERE scenario = ? AND day < ? ORDER BY day DESC LIMIT 1", first)
 		if err != nil {
 			return c, err
 		}
 		if !found { // what was before is deleted, but still in the totals
-			if start, _, err = totals(`SELECT total_ok - ok, total_warning - warning, total_critical - critical, total_unknown - unknown
-				FROM days WHERE scenario = ? AND day >= ? ORDER BY day LIMIT 1`, first); err != nil {
+			if start, found, err = totals("SELECT total_ok - ok, total_warning - warning, total_critical - critical, total_unknown - unknown FROM days WHERE scenario = ? AND day >= ? ORDER BY day LIMIT 1", first); err != nil {
 				return c, err
 			}
 		}
-		c = Counts{end.OK - start.OK, end.Warning - start.Warning, end.Critical - start.Critical, end.Unknown - start.Unknown}
+		if found {
+			c = Counts{end.OK - start.OK, end.Warning - start.Warning, end.Critical - start.Critical, end.Unknown - start.Unknown}
+		}
 	}
-	today, _, err := totals("SELECT ok, warning, critical, unknown FROM today WHERE scenario = ? AND day BETWEEN ? AND "+fmt.Sprint(last), first)
+	today, _, err := totals("SELECT ok, warning, critical, unknown FROM today WHERE scenario = ? AND day BETWEEN ? AND ?", first, last)
 	c.merge(today)
 	return c, err
 }

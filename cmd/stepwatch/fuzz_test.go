@@ -19,6 +19,7 @@ var unfuzzed = map[string]string{
 	"agent/collector":         "it reads the runtime's own figures",
 	"agent/cucumber":          "it passes on what package features has read",
 	"agent/cucumber/hidepath": "it changes one variable of the environment",
+	"agent/database":          "SQLite reads the file",
 	"agent/evidence":          "it writes files, and reads the names of those in its own directory",
 	"agent/result":            "the contract",
 	"agent/vault":             "a secret is taken as it is, without a format",
