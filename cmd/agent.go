@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/agent/state"
+	"github.com/stepwatch/stepwatch/cmd/httpserver"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
@@ -31,6 +34,8 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	load := loadFlags(t, f)
 	load.runFlags(f, true)
 	listen := f.String("listen", "", "host:port of the HTTP server (default: listen of stepwatch.yml, 127.0.0.1:9469)")
+	webConfig := f.String("web.config.file", "", "TLS and logins of the HTTP server, in the file format of the Prometheus exporters (default: web_config of stepwatch.yml)")
+	profiles := f.Bool("pprof", false, "serve /debug/pprof/ to whoever is logged in or on this machine")
 	if code, done := parse(t, f, "[PATH…]", args, exitNotRun); done {
 		return code
 	}
@@ -62,7 +67,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 		log.Warn("the browser runs without its sandbox because stepwatch runs as root: run stepwatch as an ordinary user")
 	}
 	loadOnce(ctx, log)
-	s, err := newService(ctx, set, *listen, log)
+	s, err := newService(ctx, set, serverOptions{listen: *listen, webConfig: cmp.Or(*webConfig, set.config.WebConfig), profiles: *profiles}, log)
 	if err != nil {
 		return notRun(t, err)
 	}
@@ -73,7 +78,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
 		log.Warn("a limit of this machine is low: " + w)
 	}
-	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at http://%s/metrics\n", counted(len(set.plans), "scenario"), s.address())
+	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at %s\n", counted(len(set.plans), "scenario"), s.server.URL("/metrics"))
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	go kept.SweepHourly(watching) // nobody waits for a slow disk
@@ -98,16 +103,23 @@ func (t *terminal) serving(a *agent.Agent) {
 
 // service is an agent with its exporters and its HTTP server.
 type service struct {
-	agent    *agent.Agent
-	listener net.Listener
-	server   *http.Server
-	closers  []exporters.Closer
-	log      *slog.Logger
+	agent   *agent.Agent
+	server  *httpserver.Server
+	closers []exporters.Closer
+	states  *state.Tracker // of its own, to close; nil if somebody else does
+	log     *slog.Logger
+}
+
+// serverOptions say what the HTTP server of a service is like.
+type serverOptions struct {
+	listen    string // host:port
+	webConfig string // the path of a web configuration file; empty for neither TLS nor a login
+	profiles  bool   // serve /debug/pprof/
 }
 
 // newService creates the configured exporters and always the Prometheus exporter, and opens the port. sinks also get the
 // results.
-func newService(ctx context.Context, set *set, listen string, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
+func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger, sinks ...agent.Sink) (*service, error) {
 	runner := set.agentRunner()
 	s := &service{log: log, agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
 		Rules: alert.Builtin.Sources(), Limits: set.config.Limits, Log: log}}
@@ -116,7 +128,17 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 		s.agent.Limits.Browser = chromium.Tabs()
 	}
 	host := exporters.Host{Stats: s.agent.Stats, Version: version(), Log: log}
-	mux := http.NewServeMux()
+	var web *httpserver.WebConfig
+	if o.webConfig != "" {
+		var err error
+		if web, err = httpserver.OpenWebConfig(o.webConfig, log); err != nil {
+			return nil, err
+		}
+		for _, w := range web.Warnings() {
+			log.Warn("the web configuration is probably not as it was meant: "+w, "file", o.webConfig)
+		}
+	}
+	mux, pages := http.NewServeMux(), new(httpserver.Pages)
 	names := set.config.Exporters()
 	if !slices.Contains(names, "prometheus") {
 		names = append(names, "prometheus")
@@ -133,7 +155,7 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 		}
 		s.agent.Sinks[name] = exporter
 		if endpoint, ok := exporter.(exporters.Endpoint); ok {
-			mux.Handle(endpoint.Path(), atMost(endpoint.Handler()))
+			mux.Handle(endpoint.Path(), pages.Bound(endpoint.Handler()))
 			paths = append(paths, endpoint.Path())
 		}
 		if closer, ok := exporter.(exporters.Closer); ok {
@@ -146,16 +168,20 @@ func newService(ctx context.Context, set *set, listen string, log *slog.Logger, 
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
 	}
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.Handle("/{$}", landing(paths))
-	var err error
-	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", listen); err != nil {
-		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", listen, err)
+	if s.agent.States == nil {
+		s.agent.States = state.Open(ctx, state.Options{Log: log})
+		s.states = s.agent.States
 	}
-	s.server, s.listener = newServer(s.listener, mux, httpConnections(lack.Read().OpenFiles), log)
+	mux.Handle("/api/", pages.Bound(s.api(set.config.Name, web)))
+	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", o.listen, err)
+	}
+	s.server = httpserver.New(listener, httpserver.Options{Handler: mux, Web: web, ListenHost: httpserver.Host(o.listen),
+		Connections: httpserver.Connections(lack.Read().OpenFiles), Profiles: o.profiles, Log: log})
 	return s, nil
 }
-
-func (s *service) address() string { return s.listener.Addr().String() }
 
 // run runs the agent until ctx ends. Then it waits for the runs, flushes the exporters and closes the port.
 func (s *service) run(ctx context.Context) error {
@@ -163,10 +189,7 @@ func (s *service) run(ctx context.Context) error {
 	defer cancel(nil)
 	served := make(chan error, 1)
 	go func() {
-		err := s.server.Serve(s.listener)
-		if errors.Is(err, http.ErrServerClosed) {
-			err = nil
-		}
+		err := s.server.Serve()
 		cancel(err) // without the server nobody can query the agent: stop, so that the service manager restarts it
 		served <- err
 	}()
@@ -178,10 +201,11 @@ func (s *service) run(ctx context.Context) error {
 	for _, c := range s.closers {
 		errs = append(errs, c.Close(flush))
 	}
-	if err := s.server.Shutdown(flush); err != nil {
-		errs = append(errs, s.server.Close())
+	errs = append(errs, s.server.Shutdown(flush), <-served)
+	if s.states != nil {
+		errs = append(errs, s.states.Close())
 	}
-	return errors.Join(append(errs, <-served)...)
+	return errors.Join(errs...)
 }
 
 // landing returns the handler of the page at "/", which links to the other pages.

@@ -100,7 +100,7 @@ The agent now runs these scenarios on their schedules. It prints one line for ea
   sentences   stepwatch steps
   your own    write a .feature file, then: stepwatch run FILE
 
-`, service.address())
+`, service.server.Address())
 	t.serving(service.agent)
 	if err := service.run(ctx); err != nil {
 		return notRun(t, err)
@@ -167,11 +167,11 @@ func (d *demo) serve(ctx context.Context, listen string, t *terminal) (*service,
 	log := slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	lines := &runLines{out: t.out, colour: t.colour}
 	if listen != "" {
-		return newService(ctx, d.set, listen, log, lines)
+		return newService(ctx, d.set, serverOptions{listen: listen}, log, lines)
 	}
-	s, err := newService(ctx, d.set, d.set.config.Listen, log, lines)
+	s, err := newService(ctx, d.set, serverOptions{listen: d.set.config.Listen}, log, lines)
 	if err != nil && errors.As(err, new(*net.OpError)) {
-		return newService(ctx, d.set, "127.0.0.1:0", log, lines)
+		return newService(ctx, d.set, serverOptions{listen: "127.0.0.1:0"}, log, lines)
 	}
 	return s, err
 }

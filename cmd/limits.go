@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/cmd/httpserver"
 	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
@@ -41,7 +42,7 @@ func setMemoryLimit() {
 // systemd unit that raises a limit. Nothing is reduced: a run that meets the limit is UNKNOWN and says so.
 func limitWarnings(l lack.Limits, plans []*agent.Plan, workers int, browser bool) (warnings []string) {
 	atOnce := min(workers, len(plans))
-	descriptors := uint64(descriptorsOwn + connectionsMax + atOnce*descriptorsOfRun) //nolint:gosec // a few thousand
+	descriptors := uint64(descriptorsOwn + httpserver.ConnectionsMax + atOnce*descriptorsOfRun) //nolint:gosec // a few thousand
 	if browser {
 		descriptors = max(descriptors, lack.BrowserDescriptors)
 	}

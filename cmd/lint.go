@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/cmd/httpserver"
 	"github.com/stepwatch/stepwatch/exporters"
 	"github.com/stepwatch/stepwatch/features"
 	"github.com/stepwatch/stepwatch/steps"
@@ -76,6 +77,15 @@ func lintVerb(_ context.Context, t *terminal, args []string) int {
 	for _, name := range set.config.Exporters() {
 		if _, err := exporters.Builtin.Configure(name, func(into any) error { return set.config.DecodeExporter(name, into) }); err != nil {
 			return notRun(t, err)
+		}
+	}
+	if set.config.WebConfig != "" {
+		warnings, err := httpserver.CheckWebConfig(set.config.WebConfig)
+		if err != nil {
+			return notRun(t, err)
+		}
+		for _, w := range warnings {
+			fmt.Fprintf(t.err, "%s: warning: %s\n", printable(set.config.WebConfig), printable(w))
 		}
 	}
 	findings := append(set.findings(), set.unused()...)

@@ -37,6 +37,9 @@ func build(d *document) (*Config, error) {
 	env := &steps.Env{Target: c.Target, Dir: dir, Report: v.report,
 		Keep: func(name string, source any) error { return secrets.AddSetting(name, *source.(*vault.Source)) }}
 	env.HostPort("listen", c.Listen)
+	if f.WebConfig != "" {
+		c.WebConfig = within(dir, f.WebConfig)
+	}
 	if f.Resolver != "" {
 		env.HostPort("resolver", f.Resolver)
 	}

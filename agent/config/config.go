@@ -30,6 +30,9 @@ type Config struct {
 	Features []string // files and directories, relative to the working directory
 	Listen   string   // "host:port" of the agent's HTTP server
 
+	// WebConfig is the path of the file with TLS and logins of that server, in the format of the Prometheus exporters; or empty.
+	WebConfig string
+
 	// Sentences has more files and directories. Only the sentences that they define (@step) count.
 	Sentences []string
 

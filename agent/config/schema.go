@@ -11,6 +11,7 @@ type file struct {
 	Features  []string                 `yaml:"features"`
 	Sentences []string                 `yaml:"sentences"`
 	Listen    string                   `yaml:"listen"`
+	WebConfig string                   `yaml:"web_config"`
 	Name      string                   `yaml:"name"`
 	Workers   int                      `yaml:"workers"`
 	Parallel  int                      `yaml:"parallel"`

@@ -1,7 +1,8 @@
-package cmd
+package httpserver
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -9,13 +10,11 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/stepwatch/stepwatch/agent"
-	"github.com/stepwatch/stepwatch/steps/lack"
 )
 
 // bounded starts a server with a limit of connections.
@@ -25,10 +24,10 @@ func bounded(t *testing.T, limit int, handler http.Handler) (address string, l *
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, outer := newServer(inner, handler, limit, slog.New(slog.DiscardHandler))
-	go func() { _ = server.Serve(outer) }()
+	server := New(inner, Options{Handler: handler, Connections: limit, Log: slog.New(slog.DiscardHandler)})
+	go func() { _ = server.Serve() }()
 	t.Cleanup(func() { _ = server.Close() })
-	return inner.Addr().String(), outer.(*boundedListener)
+	return inner.Addr().String(), server.listener
 }
 
 // TestSlowClientsKeepNobodyOut opens many more connections than the limit, each of which sends a part of a request, and
@@ -113,7 +112,7 @@ func TestServerBounds(t *testing.T) {
 	if got := status("GET / HTTP/1.1\r\nHost: a\r\nX-A: " + strings.Repeat("a", headerMax-100) + "\r\n\r\n"); !strings.Contains(got, "200") {
 		t.Errorf("a header below the limit: %s", got)
 	}
-	status(fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", bodyMax+1, strings.Repeat("a", bodyMax+1)))
+	status(fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", bodyMax+1, strings.Repeat("a", bodyMax+1)))
 	if got := read.Load(); got != bodyMax {
 		t.Errorf("%d bytes of the body were read, the limit is %d", got, bodyMax)
 	}
@@ -124,7 +123,7 @@ func TestPagesAtOnce(t *testing.T) {
 	t.Parallel()
 	var inside, most atomic.Int64
 	end := make(chan struct{})
-	address, _ := bounded(t, 32, atMost(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	address, _ := bounded(t, 32, new(Pages).Bound(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		most.Store(max(most.Load(), inside.Add(1)))
 		<-end
 		inside.Add(-1)
@@ -176,9 +175,9 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 	short := &scarce{Listener: inner}
 	short.failures.Store(5)
 	var log syncBuffer
-	server, outer := newServer(short, http.NotFoundHandler(), 8, slog.New(slog.NewTextHandler(&log, nil)))
+	server := New(short, Options{Handler: http.NotFoundHandler(), Connections: 8, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(outer) }()
+	go func() { served <- server.Serve() }()
 	response, err := (&http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + inner.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -193,33 +192,28 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 	<-served
 }
 
-func TestHTTPConnections(t *testing.T) {
-	for descriptors, want := range map[uint64]int{0: connectionsMax, 2: 1, 100: 25, 1024: connectionsMax, 1 << 40: connectionsMax} {
-		if got := httpConnections(descriptors); got != want {
+func TestConnections(t *testing.T) {
+	for descriptors, want := range map[uint64]int{0: ConnectionsMax, 2: 1, 100: 25, 1024: ConnectionsMax, 1 << 40: ConnectionsMax} {
+		if got := Connections(descriptors); got != want {
 			t.Errorf("%d descriptors: %d connections, want %d", descriptors, got, want)
 		}
 	}
 }
 
-func TestLimitWarnings(t *testing.T) {
-	plans := make([]*agent.Plan, 300)
-	for i := range plans {
-		plans[i] = new(agent.Plan)
-		plans[i].Interval = time.Second
-	}
-	enough := lack.Limits{OpenFiles: 1 << 20, Processes: 1 << 20, Tasks: 4915, LocalPorts: 28232, LocalPortSpan: "32768 60999"}
-	if got := limitWarnings(enough, plans, 256, true); len(got) > 0 {
-		t.Errorf("with enough of everything: %q", got)
-	}
-	if got := limitWarnings(lack.Limits{}, plans, 256, true); len(got) > 0 {
-		t.Errorf("with unknown limits: %q", got)
-	}
-	low := lack.Limits{OpenFiles: 1024, Tasks: 100, LocalPorts: 1000, LocalPortSpan: "50000 50999"}
-	got := strings.Join(limitWarnings(low, plans, 256, false), "\n")
-	want := `the limit of open files is 1024, and 256 runs at once with the HTTP server may need 1120: set LimitNOFILE=4096 in the unit
-the limit of processes and threads of this control group is 100, and stepwatch with its programs may need 320: set TasksMax=1024 in the unit
-this machine has 1000 local ports (net.ipv4.ip_local_port_range is 50000 50999), and 300 runs a second may keep 36000: widen the range`
-	if got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
+// syncBuffer is a buffer that a server in the background writes while a test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
