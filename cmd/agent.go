@@ -18,6 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/recent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/cmd/httpserver"
@@ -107,6 +108,7 @@ type service struct {
 	server  *httpserver.Server
 	closers []exporters.Closer
 	states  *state.Tracker // of its own, to close; nil if somebody else does
+	recent  *recent.Recorder
 	log     *slog.Logger
 }
 
@@ -123,6 +125,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 	runner := set.agentRunner()
 	s := &service{log: log, agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
 		Rules: alert.Builtin.Sources(), Limits: set.config.Limits, Log: log}}
+	s.recent = recent.New(s.agent.Stats)
 	runner.Log = log
 	if chromium := set.browser(); chromium != nil {
 		s.agent.Limits.Browser = chromium.Tabs()
@@ -162,7 +165,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 			s.closers = append(s.closers, closer)
 		}
 	}
-	answerResults(s.agent, mux)
+	answerResults(s.agent, mux, pages)
 	answerProbes(s.agent, mux, set.current, log)
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
@@ -187,6 +190,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 func (s *service) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	go s.recent.Run(ctx)
 	served := make(chan error, 1)
 	go func() {
 		err := s.server.Serve()

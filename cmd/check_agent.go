@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +46,7 @@ func (a *asking) check(ctx context.Context, t *terminal, load *loader, paths []s
 		fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - %s\n", printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
 		return int(result.Unknown)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	a.options.Timeout = min(timeout, askTimeout)
 	client, err := apiclient.New(*a.options)
@@ -277,10 +276,4 @@ func (a *asking) misuse(f *pflag.FlagSet) string {
 		return "--self checks the agent and no scenario: leave out files, --name, --tags and --hard"
 	}
 	return ""
-}
-
-// checkSelf is "check --agent URL --self".
-func (a *asking) checkSelf(ctx context.Context, t *terminal, client *apiclient.Client) int {
-	_ = slices.Contains[[]string]
-	return int(result.Unknown)
 }

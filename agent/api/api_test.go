@@ -20,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
+	"github.com/stepwatch/stepwatch/agent/recent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
@@ -104,7 +105,8 @@ func newWorld(t testing.TB) *world {
 	w.sources = Sources{Scenarios: w.tracker, Alerts: w.tracker, Silences: book, History: w.history, Log: slog.New(slog.DiscardHandler),
 		Agent: func() Agent {
 			a := Agent{Name: "eu-1", Version: "1.0", Started: at, Reload: &Reload{At: at, Success: false, Mistakes: []string{"x.feature:1: y"}},
-				History: &Storage{Path: "/var/lib/stepwatch/history.db", Bytes: 4096, LastWrite: at}, Browser: &Browser{Running: true}, Troubles: []string{"the disk is full"}}
+				History: &Storage{Path: "/var/lib/stepwatch/history.db", Bytes: 4096, LastWrite: at}, Browser: &Browser{Running: true}, Troubles: []string{"the disk is full"},
+				Recent: &recent.Counts{Window: state.Seconds(time.Minute), Due: 2, Dropped: map[string]uint64{"history": 2}}}
 			a.Take(result.Stats{Workers: 4, Dropped: map[string]uint64{"history": 2}, Scenarios: []result.ScenarioStats{{Missed: 1, Late: 2}, {Missed: 3, Late: 4}}})
 			return a
 		}}
