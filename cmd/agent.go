@@ -18,6 +18,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
+	"github.com/stepwatch/stepwatch/agent/latest"
 	"github.com/stepwatch/stepwatch/agent/recent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/state"
@@ -109,6 +110,7 @@ type service struct {
 	closers []exporters.Closer
 	states  *state.Tracker // of its own, to close; nil if somebody else does
 	recent  *recent.Recorder
+	latest  *latest.Results
 	log     *slog.Logger
 }
 
@@ -165,7 +167,7 @@ func newService(ctx context.Context, set *set, o serverOptions, log *slog.Logger
 			s.closers = append(s.closers, closer)
 		}
 	}
-	answerResults(s.agent, mux, pages)
+	s.latest = keepResults(s.agent)
 	answerProbes(s.agent, mux, set.current, log)
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink

@@ -15,7 +15,7 @@ import (
 // api returns the handler of everything below /api/.
 func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 	started := time.Now()
-	return api.New(api.Sources{Scenarios: s.agent.States, Alerts: s.agent.States, User: httpserver.User, Log: s.log,
+	return api.New(api.Sources{Scenarios: s.agent.States, Latest: s.latest, Alerts: s.agent.States, User: httpserver.User, Log: s.log,
 		Agent: func() api.Agent {
 			counts := s.recent.Counts()
 			a := api.Agent{Name: name, Version: version(), Started: started, Recent: &counts}

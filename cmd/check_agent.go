@@ -79,8 +79,8 @@ type wanted struct {
 	unread    []features.Problem   // of paths
 }
 
-// idsMax is how many ids a query may have; more do not fit into the header of a request. Then everything is asked for.
-const idsMax = 200
+// idsMax is how many ids a query may have. With more, everything is asked for.
+const idsMax = 20
 
 // selection returns what to ask for. Without paths the agent selects by name and tags. With paths, the features are read here, and
 // their scenarios are asked for by their names: the agent may have been started in another directory.
