@@ -163,7 +163,11 @@ func (w *wanted) results(agent string, answer *latest.Answer, hard bool) (result
 			add(judged(is, answer.Now, hard))
 			continue
 		}
-		missing(id, "the agent at %s has not loaded %q: is %s among its features, with the same names? Reload the agent after a change", agent, id.String(), s.Path)
+		if s.Policy.Manual {
+			missing(id, "the agent does not run it, because it is tagged @manual: run it with \"stepwatch check\"")
+			continue
+		}
+		missing(id, "the agent at %s has no %q on a schedule: is %s among its features, with the same names? Reload the agent after a change", agent, id.String(), s.Path)
 	}
 	for _, p := range w.unread {
 		missing(result.Identity{Feature: p.Path, Scenario: wholeFile, File: p.Path, Line: max(1, p.Line)}, "the file has a mistake: %s", p.Error())

@@ -67,6 +67,10 @@ func TestCheckAsksTheAgent(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	other := filepath.Join(filepath.Dir(file), "other.feature")
+	if err := os.WriteFile(other, []byte("Feature: Other\n  Scenario: Home\n    When I wait 1s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	url := startAgent(t, file)
 	asked := func(args ...string) (int, string) {
 		return said(t, append([]string{"check", "--agent", url}, args...)...)
@@ -90,10 +94,11 @@ func TestCheckAsksTheAgent(t *testing.T) {
 		t.Errorf("a soft failure with --hard: code %d and\n%s", code, out)
 	}
 	for _, c := range []struct{ args, want string }{
-		{"--name|Hone", `of those that the agent has loaded, no scenario is called "Hone": did you mean "Home"?`},
-		{"--tags|@nobody", `no scenario that the agent has loaded has tags that match "@nobody"`},
+		{"--name|Hone", `of those that the agent has on a schedule, no scenario is called "Hone": did you mean "Home"?`},
+		{"--tags|@nobody", `no scenario that the agent has on a schedule has tags that match "@nobody"`},
 		{"--tags|mail", `"mail" is neither a tag (@name) nor`},
-		{file + ":7", `the agent at ` + url + ` has not loaded "Site: By hand"`},
+		{file + ":7", `STEPWATCH UNKNOWN - the agent does not run it, because it is tagged @manual: run it with "stepwatch check"`},
+		{other, `the agent at ` + url + ` has no "Other: Home" on a schedule: is ` + other + ` among its features, with the same names?`},
 		{"missing.feature", "missing.feature: no such file or directory"},
 		{"--evidence|x", "--evidence has no effect with --agent"},
 		{"--user|anna", "--user anna has no password"},

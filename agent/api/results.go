@@ -47,7 +47,7 @@ func listResults(s *Sources, r *request) (any, error) {
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(loaded, func(s state.Scenario) bool { return s.Named(name) }) {
-			return nil, &Problem{Status: http.StatusNotFound, Field: "name", Detail: "of those that the agent has loaded, " + latest.NobodyNamed(shorten(name), identities(loaded)).Error()}
+			return nil, &Problem{Status: http.StatusNotFound, Field: "name", Detail: "of those that the agent has on a schedule, " + latest.NobodyNamed(shorten(name), identities(loaded)).Error()}
 		}
 	}
 	for _, id := range ids {
@@ -56,7 +56,7 @@ func listResults(s *Sources, r *request) (any, error) {
 		}
 	}
 	if expression != "" && len(answer.Scenarios) == 0 && len(answer.Unknown) == 0 {
-		return nil, &Problem{Status: http.StatusNotFound, Field: "tags", Detail: "no scenario that the agent has loaded has tags that match \"" + shorten(expression) + "\""}
+		return nil, &Problem{Status: http.StatusNotFound, Field: "tags", Detail: "no scenario that the agent has on a schedule has tags that match \"" + shorten(expression) + "\""}
 	}
 	return answer, nil
 }
