@@ -19,6 +19,7 @@ import (
 
 // asking has the options of "check --agent": the plugin asks a running agent for its last results and runs nothing.
 type asking struct {
+	url     string // of the agent
 	options *apiclient.Options
 	hard    bool
 	self    bool
@@ -26,10 +27,10 @@ type asking struct {
 
 func agentCheckFlags(f *pflag.FlagSet) *asking {
 	a := new(asking)
-	a.options = askFlags(f)
-	f.StringVar(&a.options.URL, "agent", "", "ask the agent at this URL for its last results and run nothing")
+	f.StringVar(&a.url, "agent", "", "ask the agent at this URL for its last results and run nothing")
 	f.BoolVar(&a.hard, "hard", false, "with --agent: report only hard states; a soft failure is OK until @retries are used up")
 	f.BoolVar(&a.self, "self", false, "with --agent: check the agent itself, and not what it watches")
+	a.options = askFlags(f)
 	return a
 }
 
@@ -48,7 +49,7 @@ func (a *asking) check(ctx context.Context, t *terminal, load *loader, paths []s
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	a.options.Timeout = min(timeout, askTimeout)
+	a.options.URL, a.options.Timeout = a.url, min(timeout, askTimeout)
 	client, err := apiclient.New(*a.options)
 	if err != nil {
 		return unknown(err)
@@ -268,7 +269,7 @@ func (a *asking) wanted(f *pflag.FlagSet) bool { return agentFlagSet(f) != "" }
 
 // misuse says which flags do not fit together, or "".
 func (a *asking) misuse(f *pflag.FlagSet) string {
-	if a.options.URL == "" {
+	if a.url == "" {
 		return fmt.Sprintf("--%s is about a running agent: name it with --agent URL, such as %s", agentFlagSet(f), apiclient.DefaultURL)
 	}
 	for _, name := range []string{"compat", "evidence", "base", "strict"} {
