@@ -19,6 +19,8 @@ import (
 	"github.com/stepwatch/stepwatch/agent/collector"
 	"github.com/stepwatch/stepwatch/agent/evidence"
 	"github.com/stepwatch/stepwatch/agent/jobs"
+	"github.com/stepwatch/stepwatch/agent/latest"
+	"github.com/stepwatch/stepwatch/agent/recent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/cmd/httpserver"
 	"github.com/stepwatch/stepwatch/exporters"
@@ -141,6 +143,8 @@ type service struct {
 	keep    *keeping
 	inbox   *jobs.Inbox
 	probes  *probing
+	recent  *recent.Recorder
+	latest  *latest.Results
 	log     *slog.Logger
 }
 
@@ -165,6 +169,7 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 	runner := set.agentRunner()
 	s := &service{log: log, runner: runner, keep: keep, mux: http.NewServeMux(), agent: &agent.Agent{Runner: runner, Plans: set.plans, Name: set.config.Name, Sinks: make(map[string]agent.Sink),
 		States: keep.states, References: agent.NewReferences(set.config.References), Rules: alert.Builtin.Sources(), Limits: set.limits(), Log: log}}
+	s.recent = recent.New(s.agent.Stats)
 	runner.Log = log
 	host := exporters.Host{Stats: s.stats, Version: version(), Log: log}
 	var web *httpserver.WebConfig
@@ -201,7 +206,7 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 			s.closers = append(s.closers, closer)
 		}
 	}
-	answerResults(s.agent, mux, pages)
+	s.latest = keepResults(s.agent)
 	s.probes = answerProbes(s.agent, mux, set, log)
 	for i, sink := range sinks {
 		s.agent.Sinks[fmt.Sprintf("sink %d", i+1)] = sink
@@ -235,6 +240,7 @@ func (s *service) stats() result.Stats {
 func (s *service) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	go s.recent.Run(ctx)
 	served := make(chan error, 1)
 	go func() {
 		err := s.server.Serve()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 
 // asking has the options of "check --agent": the plugin asks a running agent for its last results and runs nothing.
 type asking struct {
+	url     string // of the agent
 	options *apiclient.Options
 	hard    bool
 	self    bool
@@ -27,10 +27,10 @@ type asking struct {
 
 func agentCheckFlags(f *pflag.FlagSet) *asking {
 	a := new(asking)
-	a.options = askFlags(f)
-	f.StringVar(&a.options.URL, "agent", "", "ask the agent at this URL for its last results and run nothing")
+	f.StringVar(&a.url, "agent", "", "ask the agent at this URL for its last results and run nothing")
 	f.BoolVar(&a.hard, "hard", false, "with --agent: report only hard states; a soft failure is OK until @retries are used up")
 	f.BoolVar(&a.self, "self", false, "with --agent: check the agent itself, and not what it watches")
+	a.options = askFlags(f)
 	return a
 }
 
@@ -47,9 +47,9 @@ func (a *asking) check(ctx context.Context, t *terminal, load *loader, paths []s
 		fmt.Fprintf(t.out, "STEPWATCH UNKNOWN - %s\n", printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
 		return int(result.Unknown)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	a.options.Timeout = min(timeout, askTimeout)
+	a.options.URL, a.options.Timeout = a.url, min(timeout, askTimeout)
 	client, err := apiclient.New(*a.options)
 	if err != nil {
 		return unknown(err)
@@ -80,8 +80,8 @@ type wanted struct {
 	unread    []features.Problem   // of paths
 }
 
-// idsMax is how many ids a query may have; more do not fit into the header of a request. Then everything is asked for.
-const idsMax = 200
+// idsMax is how many ids a query may have. With more, everything is asked for.
+const idsMax = 20
 
 // selection returns what to ask for. Without paths the agent selects by name and tags. With paths, the features are read here, and
 // their scenarios are asked for by their names: the agent may have been started in another directory.
@@ -164,7 +164,11 @@ func (w *wanted) results(agent string, answer *latest.Answer, hard bool) (result
 			add(judged(is, answer.Now, hard))
 			continue
 		}
-		missing(id, "the agent at %s has not loaded %q: is %s among its features, with the same names? Reload the agent after a change", agent, id.String(), s.Path)
+		if s.Policy.Manual {
+			missing(id, "the agent does not run it, because it is tagged @manual: run it with \"stepwatch check\"")
+			continue
+		}
+		missing(id, "the agent at %s has no %q on a schedule: is %s among its features, with the same names? Reload the agent after a change", agent, id.String(), s.Path)
 	}
 	for _, p := range w.unread {
 		missing(result.Identity{Feature: p.Path, Scenario: wholeFile, File: p.Path, Line: max(1, p.Line)}, "the file has a mistake: %s", p.Error())
@@ -265,7 +269,7 @@ func (a *asking) wanted(f *pflag.FlagSet) bool { return agentFlagSet(f) != "" }
 
 // misuse says which flags do not fit together, or "".
 func (a *asking) misuse(f *pflag.FlagSet) string {
-	if a.options.URL == "" {
+	if a.url == "" {
 		return fmt.Sprintf("--%s is about a running agent: name it with --agent URL, such as %s", agentFlagSet(f), apiclient.DefaultURL)
 	}
 	for _, name := range []string{"compat", "evidence", "base", "strict"} {
@@ -277,10 +281,4 @@ func (a *asking) misuse(f *pflag.FlagSet) string {
 		return "--self checks the agent and no scenario: leave out files, --name, --tags and --hard"
 	}
 	return ""
-}
-
-// checkSelf is "check --agent URL --self".
-func (a *asking) checkSelf(ctx context.Context, t *terminal, client *apiclient.Client) int {
-	_ = slices.Contains[[]string]
-	return int(result.Unknown)
 }

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/alert"
+	"github.com/stepwatch/stepwatch/agent/api"
 	"github.com/stepwatch/stepwatch/agent/latest"
+	"github.com/stepwatch/stepwatch/agent/recent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/exporters"
@@ -65,6 +67,10 @@ func TestCheckAsksTheAgent(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	other := filepath.Join(filepath.Dir(file), "other.feature")
+	if err := os.WriteFile(other, []byte("Feature: Other\n  Scenario: Home\n    When I wait 1s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	url := startAgent(t, file)
 	asked := func(args ...string) (int, string) {
 		return said(t, append([]string{"check", "--agent", url}, args...)...)
@@ -88,10 +94,11 @@ func TestCheckAsksTheAgent(t *testing.T) {
 		t.Errorf("a soft failure with --hard: code %d and\n%s", code, out)
 	}
 	for _, c := range []struct{ args, want string }{
-		{"--name|Hone", `of those that the agent has loaded, no scenario is called "Hone": did you mean "Home"?`},
-		{"--tags|@nobody", `no scenario that the agent has loaded has tags that match "@nobody"`},
+		{"--name|Hone", `of those that the agent has on a schedule, no scenario is called "Hone": did you mean "Home"?`},
+		{"--tags|@nobody", `no scenario that the agent has on a schedule has tags that match "@nobody"`},
 		{"--tags|mail", `"mail" is neither a tag (@name) nor`},
-		{file + ":7", `the agent at ` + url + ` has not loaded "Site: By hand"`},
+		{file + ":7", `STEPWATCH UNKNOWN - the agent does not run it, because it is tagged @manual: run it with "stepwatch check"`},
+		{other, `the agent at ` + url + ` has no "Other: Home" on a schedule: is ` + other + ` among its features, with the same names?`},
 		{"missing.feature", "missing.feature: no such file or directory"},
 		{"--evidence|x", "--evidence has no effect with --agent"},
 		{"--user|anna", "--user anna has no password"},
@@ -218,6 +225,84 @@ func TestResultsSurviveTheWire(t *testing.T) {
 		gotCode := exporters.Nagios(&got, []*result.Result{back.Of(r.Identity)}, exporters.NagiosOptions{})
 		if wantCode != gotCode || strings.ToValidUTF8(got.String(), "\uFFFD") != strings.ToValidUTF8(want.String(), "\uFFFD") {
 			t.Errorf("%s: got %d and\n%s\nwant %d and\n%s", name, gotCode, got.String(), wantCode, want.String())
+		}
+	}
+}
+
+// TestCheckSelf judges the agent itself: a real one, and what agents in every kind of trouble say.
+func TestCheckSelf(t *testing.T) {
+	named(t)
+	if err := os.WriteFile("stepwatch.yml", []byte("defaults: {every: 1s}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	real := startAgent(t, "features")
+	until(t, "the results", func() bool { code, _ := said(t, "check", "--agent", real, "--name", "Home"); return code == 0 })
+	code, out := said(t, "check", "--agent", real, "--self")
+	if code != 0 || !regexp.MustCompile(`^STEPWATCH OK - the agent ".*" keeps its schedule: 5 scenarios, about \d+ runs due in the last \d+s, none missed, \d+ late \| due=\d+;;;0; late=`).MatchString(out) {
+		t.Errorf("a real agent: code %d and\n%s", code, out)
+	}
+	well := func() *api.Agent {
+		return &api.Agent{Name: "eu-1", Scenarios: map[string]int{"OK": 90, "CRITICAL": 10}, Workers: 16, Running: 3,
+			Recent: &recent.Counts{Window: state.Seconds(15 * time.Minute), Due: 1500, Late: 20}}
+	}
+	for _, c := range []struct {
+		change func(*api.Agent)
+		code   int
+		want   string
+	}{
+		{func(*api.Agent) {}, 0, `OK - the agent "eu-1" keeps its schedule: 100 scenarios, about 1500 runs due in the last 15m0s, none missed, 20 late | due=1500;;;0; late=20;150;;0; missed=0;0;75;0; dropped=0;0;;0; stale=0;0;;0; abandoned=0;0;;0; mistakes=0;0;;0; waiting=0;;;0; running=3;;;0;16`},
+		{func(a *api.Agent) { a.Recent.Late = 200 }, 1, "WARNING - 200 of about 1500 due runs began more than 10ms late in the last 15m0s"},
+		{func(a *api.Agent) { a.Recent.Due, a.Recent.Late = 3, 2 }, 0, "OK - "},
+		{func(a *api.Agent) { a.Recent.Missed = 1 }, 1, "WARNING - 1 of about 1500 due runs never began"},
+		{func(a *api.Agent) { a.Recent.Missed = 76 }, 2, "CRITICAL - 76 of about 1500 due runs never began"},
+		{func(a *api.Agent) { a.Recent.Dropped = map[string]uint64{"history": 4} }, 1, `WARNING - 4 results did not reach "history" in the last 15m0s`},
+		{func(a *api.Agent) { a.Late, a.Missed, a.Dropped = 1e6, 1e6, map[string]uint64{"history": 9} }, 0, "OK - "}, // since the start, years ago
+		{func(a *api.Agent) { a.Stale = 1 }, 1, "WARNING - 1 scenario of 100 without a result in time"},
+		{func(a *api.Agent) { a.Stale = 11 }, 2, "CRITICAL - 11 scenarios of 100 without a result in time"},
+		{func(a *api.Agent) { a.Abandoned = 2 }, 1, "WARNING - 2 scenarios with a step that ignored its deadline"},
+		{func(a *api.Agent) { a.Mistakes = map[string]int{"a|b.feature": 1} }, 1, `WARNING - 1 mistake in a¦b.feature: its scenarios are UNKNOWN`},
+		{func(a *api.Agent) { a.Reload = &api.Reload{Success: true} }, 0, "OK - "},
+		{func(a *api.Agent) { a.Reload = &api.Reload{Mistakes: []string{"x.feature:3: no colon"}} }, 1, "failed and the last good set runs: x.feature:3: no colon"},
+		{func(a *api.Agent) { a.States = &api.Storage{Error: "no space left on device"} }, 2, "CRITICAL - the file of the states cannot be written: no space left"},
+		{func(a *api.Agent) { a.History = &api.Storage{Error: "no space left on device"} }, 1, "WARNING - the history cannot be written"},
+		{func(a *api.Agent) { a.History = &api.Storage{SetAside: "history.db.2026-01-01"} }, 1, "WARNING - the history was damaged and begun anew"},
+		{func(a *api.Agent) { a.Browser = &api.Browser{Error: "not installed"} }, 1, "WARNING - the browser cannot be used: not installed"},
+		{func(a *api.Agent) { a.Troubles = []string{"the disk is full"} }, 1, "WARNING - the disk is full"},
+		{func(a *api.Agent) { a.Scenarios = nil }, 1, "WARNING - the agent has no scenario on a schedule"},
+		{func(a *api.Agent) { a.Recent = nil }, 3, "UNKNOWN - the agent does not say how it keeps its schedule now"},
+		{func(a *api.Agent) { a.Abandoned, a.Recent.Missed = 1, 1000 }, 2, "CRITICAL - 1000 of about 1500 due runs"}, // the worst first
+	} {
+		of := well()
+		c.change(of)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(of)
+		}))
+		code, out := said(t, "check", "--agent", server.URL, "--self")
+		line, _, _ := strings.Cut(out, "\n")
+		if code != c.code || !strings.HasPrefix(line, "STEPWATCH ") || !strings.Contains(line, c.want) || strings.Count(line, "|") != 1 {
+			t.Errorf("code %d and\n%s\nwant %d and %s", code, out, c.code, c.want)
+		}
+		server.Close()
+	}
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer hanging.Close()
+	locked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	defer locked.Close()
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--agent|http://127.0.0.1:1", 2, "STEPWATCH CRITICAL - ask the agent at http://127.0.0.1:1 (GET /api/agent): nothing listens there"},
+		{"--agent|" + hanging.URL + "|--timeout|300ms", 2, "no answer within"},
+		{"--agent|" + locked.URL, 3, "STEPWATCH UNKNOWN - the agent at " + locked.URL + " wants a login"},
+		{"--agent|https://127.0.0.1:1", 2, "nothing listens there"},
+		{"--agent|" + strings.Replace(locked.URL, "http:", "https:", 1), 3, "it speaks no TLS"},
+		{"--agent|" + locked.URL + "|--name|x", 3, "--self checks the agent and no scenario"},
+	} {
+		if code, out := said(t, append([]string{"check", "--self"}, strings.Split(c.args, "|")...)...); code != c.code || !strings.Contains(out, c.want) {
+			t.Errorf("%s: code %d and\n%s\nwant %d and %s", c.args, code, out, c.code, c.want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stepwatch/stepwatch/agent/recent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/state"
 )
@@ -27,6 +28,8 @@ type Agent struct {
 	Missed    uint64            `json:"missed"`    // due runs that never began, since the start
 	Dropped   map[string]uint64 `json:"dropped"`   // results that a sink did not get, by its name, since the start
 	Mistakes  map[string]int    `json:"mistakes"`  // in the loaded files, by path; such scenarios are UNKNOWN
+
+	Recent *recent.Counts `json:"recent,omitempty"` // how it keeps the schedule now; absent if it does not say
 
 	Reload  *Reload  `json:"reload,omitempty"`  // absent if nothing was loaded again
 	History *Storage `json:"history,omitempty"` // absent without a history

@@ -39,6 +39,7 @@ const (
 // Sources are what the API shows and changes. A field that is nil is answered with 503 and the reason.
 type Sources struct {
 	Scenarios Scenarios
+	Latest    Latest
 	Alerts    Alerts
 	Silences  Silences
 	History   History
@@ -57,7 +58,7 @@ type route struct {
 
 // routes lists every operation. openapi.yaml documents each of them.
 func routes() []route {
-	return slices.Concat(scenarioRoutes, runRoutes, alertRoutes, silenceRoutes, agentRoutes)
+	return slices.Concat(scenarioRoutes, resultRoutes, runRoutes, alertRoutes, silenceRoutes, agentRoutes)
 }
 
 // New returns the handler of everything below /api/.

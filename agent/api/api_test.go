@@ -21,6 +21,8 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	"github.com/stepwatch/stepwatch/agent/history"
+	"github.com/stepwatch/stepwatch/agent/latest"
+	"github.com/stepwatch/stepwatch/agent/recent"
 	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
@@ -81,6 +83,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{tracker: state.Open(t.Context(), state.Options{}), book: book, history: kept}
 	t.Cleanup(func() { _ = w.tracker.Close() })
 	var declared []state.Declaration
+	results := new(latest.Results)
 	at := time.Now().Add(-time.Hour)
 	for i, name := range []string{"a message arrives", "a message is refused", "it never ran"} {
 		declared = append(declared, state.Declaration{Identity: run(name, "", at, false).Identity, Tags: []string{"@mail", fmt.Sprintf("@number:%d", i+1)}, Interval: time.Minute})
@@ -90,6 +93,7 @@ func newWorld(t testing.TB) *world {
 		for _, r := range []*result.Result{run("a message arrives", id("GOOD", i), at.Add(time.Duration(i)*time.Minute), false),
 			run("a message is refused", id("FAIL", i), at.Add(time.Duration(i)*time.Minute), true)} {
 			w.tracker.Observe(r)
+			results.Observe(r)
 			w.history.Export(r)
 		}
 	}
@@ -100,10 +104,11 @@ func newWorld(t testing.TB) *world {
 			t.Fatalf("%d runs are kept: %v", len(runs), err)
 		}
 	}
-	w.sources = Sources{Scenarios: w.tracker, Alerts: w.tracker, Silences: book, History: w.history, Log: slog.New(slog.DiscardHandler),
+	w.sources = Sources{Scenarios: w.tracker, Latest: results, Alerts: w.tracker, Silences: book, History: w.history, Log: slog.New(slog.DiscardHandler),
 		Agent: func() Agent {
 			a := Agent{Name: "eu-1", Version: "1.0", Started: at, Reload: &Reload{At: at, Success: false, Mistakes: []string{"x.feature:1: y"}},
-				History: &Storage{Path: "/var/lib/stepwatch/history.db", Bytes: 4096, LastWrite: at}, Browser: &Browser{Running: true}, Troubles: []string{"the disk is full"}}
+				History: &Storage{Path: "/var/lib/stepwatch/history.db", Bytes: 4096, LastWrite: at}, Browser: &Browser{Running: true}, Troubles: []string{"the disk is full"},
+				Recent: &recent.Counts{Window: state.Seconds(time.Minute), Due: 2, Dropped: map[string]uint64{"history": 2}}}
 			a.Take(result.Stats{Workers: 4, Dropped: map[string]uint64{"history": 2}, Scenarios: []result.ScenarioStats{{Missed: 1, Late: 2}, {Missed: 3, Late: 4}}})
 			return a
 		}}
@@ -210,6 +215,14 @@ func TestDescribedOperations(t *testing.T) {
 		{"GET", "/api/scenarios?name=%ff", "", 400, "UTF-8"},
 		{"GET", "/api/scenarios?name=%zz", "", 400, "cannot be read"},
 		{"GET", "/api/scenarios?name=" + strings.Repeat("x", 501), "", 400, "at most 500 bytes"},
+		{"GET", "/api/results", "", 200, `"text":"I send mail","label":`},
+		{"GET", "/api/results?id=" + good + "&id=0123456789ab", "", 200, `"unknown":["0123456789ab"]`},
+		{"GET", "/api/results?name=Mail:+a+message+is+refused&tags=@mail+and+not+@slow", "", 200, `"reason":"refused"`},
+		{"GET", "/api/results?id=" + w.id("it never ran"), "", 200, `"last_summary"`},
+		{"GET", "/api/results?name=a+message", "", 404, `of those that the agent has on a schedule, no scenario is called \"a message\": did you mean`},
+		{"GET", "/api/results?tags=@nobody", "", 404, `no scenario that the agent has on a schedule has tags that match \"@nobody\"`},
+		{"GET", "/api/results?tags=@mail+and", "", 400, "it ends where a tag is expected"},
+		{"GET", "/api/results?tags=@a&tags=@b", "", 400, "give it once"},
 		{"GET", "/api/scenarios/" + good, "", 200, `"last_run_id":"` + id("GOOD", 4)},
 		{"GET", "/api/scenarios/" + w.id("it never ran"), "", 200, `"state":"UNKNOWN"`},
 		{"GET", "/api/scenarios/ffffffffffff", "", 404, "GET /api/scenarios lists"},
@@ -314,7 +327,7 @@ func TestDescribedOperations(t *testing.T) {
 func TestAnswersAreClosed(t *testing.T) {
 	_, router := described(t)
 	w := newWorld(t)
-	for _, path := range []string{"/api/scenarios", "/api/scenarios/" + w.id("a message arrives"), "/api/runs/" + id("FAIL", 3), "/api/alerts", "/api/agent"} {
+	for _, path := range []string{"/api/scenarios", "/api/scenarios/" + w.id("a message arrives"), "/api/runs/" + id("FAIL", 3), "/api/alerts", "/api/agent", "/api/results"} {
 		_, header, body := w.ask("GET", path, "")
 		request := httptest.NewRequest("GET", path, nil)
 		route, parameters, err := router.FindRoute(request)

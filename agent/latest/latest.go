@@ -1,5 +1,4 @@
-// Package latest keeps the last result of each scenario in memory, and answers what a running agent saw last: GET
-// /api/results.
+// Package latest keeps the last result of each scenario in memory, for who asks what a running agent saw last: GET /api/results.
 //
 // It needs neither history nor disk, so the answer is there when those are not. After a restart there is no result until the
 // first new run, but the state before it (package state).
