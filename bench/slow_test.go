@@ -138,6 +138,7 @@ func drip(to io.Writer, text string) {
 
 // BenchmarkSlowClients scrapes an agent with 1,000 scenarios, ten times a second with a new connection each time, while 500
 // clients use its HTTP server as slowly as they can. A client whose connection is closed comes again after 100 ms.
+// STEPWATCH_BENCH_SLOW_KINDS selects kinds of clients ("headers,readers"), STEPWATCH_BENCH_SECONDS the time for each row.
 func BenchmarkSlowClients(b *testing.B) {
 	for b.Loop() {
 		s := startSite(b, site{Targets: 1000})
@@ -146,7 +147,7 @@ func BenchmarkSlowClients(b *testing.B) {
 		certificate(b, dir)
 		var table bytes.Buffer
 		out := tabwriter.NewWriter(&table, 0, 8, 1, ' ', tabwriter.Debug)
-		fmt.Fprintln(out, "\t row\t\t 500 clients\t from\t scrapes\t failed\t p50 ms\t p99\t max\t agent CPU %\t RSS MB\t")
+		fmt.Fprintln(out, "\t row\t\t 500 clients\t from\t scrapes\t failed\t p50 ms\t p95\t p99\t max\t agent CPU %\t RSS MB\t")
 		for _, row := range rows {
 			for _, secure := range []bool{false, true} {
 				if secure && row.name != "stepwatch" {
@@ -197,6 +198,9 @@ func slowRows(b *testing.B, out io.Writer, row *contender, dir string, secure bo
 	for _, kind := range kinds {
 		for _, from := range []string{"127.0.0.1", "127.8.8.8"} {
 			if kind == "" && from != "127.0.0.1" {
+				continue
+			}
+			if only := os.Getenv("STEPWATCH_BENCH_SLOW_KINDS"); only != "" && kind != "" && !slices.Contains(strings.Split(only, ","), kind) {
 				continue
 			}
 			slowRow(b, out, row.name, url, cmd.Process.Pid, slowness{Kind: kind, Clients: 500, From: from, TLS: secure})
@@ -287,7 +291,7 @@ func slowRow(b *testing.B, out io.Writer, name, url string, pid int, slow slowne
 	if kind == "" {
 		kind, from = "none", ""
 	}
-	fmt.Fprintf(io.MultiWriter(out, os.Stderr), "\t %s\t %s\t %s\t %s\t %d\t %d\t %.1f\t %.1f\t %.1f\t %.0f\t %.0f\t\n", name, scheme, kind, from, len(took)+failed, failed, at(0.5), at(0.99), at(1), share, memory)
+	fmt.Fprintf(io.MultiWriter(out, os.Stderr), "\t %s\t %s\t %s\t %s\t %d\t %d\t %.1f\t %.1f\t %.1f\t %.1f\t %.0f\t %.0f\t\n", name, scheme, kind, from, len(took)+failed, failed, at(0.5), at(0.95), at(0.99), at(1), share, memory)
 	if last != nil {
 		b.Logf("%s %s %s: the last failure: %v", name, scheme, kind, last)
 	}

@@ -324,7 +324,7 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
-// TestAgentLeaks does the same with the agent: its log, its pages and metrics, and what it keeps.
+// TestAgentLeaks does the same with the agent: its log, its pages, metrics and API, and what it keeps.
 func TestAgentLeaks(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	const secret = `s3same&Path7`
@@ -345,6 +345,22 @@ func TestAgentLeaks(t *testing.T) {
 		time.Sleep(100 * time.Millisecond) // every scenario sees ten forms a second apart at least
 	}
 	texts := map[string]string{"metrics": get(t, metrics), "landing page": get(t, strings.TrimSuffix(metrics, "metrics"))}
+	api := strings.TrimSuffix(metrics, "metrics") + "api/"
+	for _, path := range []string{"scenarios", "alerts", "agent"} {
+		texts["api/"+path] = get(t, api+path)
+	}
+	runs := 0
+	for _, id := range regexp.MustCompile(`"id":"([0-9a-f]{12})"`).FindAllStringSubmatch(texts["api/scenarios"], -1) {
+		list := get(t, api+"scenarios/"+id[1]+"/runs?failed=true&limit=20")
+		texts["api/runs of "+id[1]] = list
+		for _, run := range regexp.MustCompile(`"id":"([0-9a-f]{12}-\w+)"`).FindAllStringSubmatch(list, -1) {
+			texts["api/runs/"+run[1]] = get(t, api+"runs/"+run[1])
+			runs++
+		}
+	}
+	if runs == 0 {
+		t.Error("the API shows no failed run")
+	}
 	stop(steps.ErrStopped)
 	select {
 	case <-code:

@@ -68,6 +68,8 @@ func TestFloodOfPasswords(t *testing.T) {
 		if n := count(); n < 60 || n > 60*1000/50/passwordShare+2+4 { // two right ones, and one of each client after the minute
 			t.Errorf("%d checks of 50 ms in a minute, want a tenth of the time", n)
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		if len(p.pending) > 0 || len(p.from) > 0 || len(p.wrong) > loginsKept {
 			t.Errorf("%d pending, %d clients, %d kept", len(p.pending), len(p.from), len(p.wrong))
 		}

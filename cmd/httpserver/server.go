@@ -101,7 +101,7 @@ func New(l net.Listener, o Options) *Server {
 // Serve answers requests until the server is closed. It returns nil then.
 func (s *Server) Serve() error {
 	var err error
-	if s.http.TLSConfig != nil {
+	if s.web.TLS() {
 		err = s.http.ServeTLS(s.listener, "", "")
 	} else {
 		err = s.http.Serve(s.listener)
@@ -117,7 +117,7 @@ func (s *Server) Address() string { return s.listener.Addr().String() }
 
 // URL returns the address of a page, for people.
 func (s *Server) URL(path string) string {
-	if s.http.TLSConfig != nil {
+	if s.web.TLS() {
 		return "https://" + s.Address() + path
 	}
 	return "http://" + s.Address() + path

@@ -25,13 +25,13 @@ import (
 
 // authority signs certificates for tests.
 type authority struct {
-	t    *testing.T
+	t    testing.TB
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  []byte
 }
 
-func newAuthority(t *testing.T, name string) *authority {
+func newAuthority(t testing.TB, name string) *authority {
 	t.Helper()
 	a := &authority{t: t}
 	a.key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -93,7 +93,7 @@ func hash(t *testing.T, password string) string {
 	return string(h)
 }
 
-func write(t *testing.T, path string, content ...string) {
+func write(t testing.TB, path string, content ...string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(strings.Join(content, "")), 0o600); err != nil {
 		t.Fatal(err)
