@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -116,8 +117,20 @@ func (d day) append(b []byte, over bool) []byte {
 	return appendPlain(b, body)
 }
 
-// readDay adds what append wrote to each hour that into returns; it skips those for which it returns nil.
+// readDay adds what append wrote to each hour that into returns.
 func readDay(b []byte, part string, into func(hour int) *hour) error {
+	return readHours(b, part, func(n int, counts Counts, in *reader, series iter.Seq[uint64]) {
+		h := into(n)
+		h.counts.merge(counts)
+		for number := range series {
+			in.sketch(h.sketch(number))
+		}
+	})
+}
+
+// readHours visits the hours that append wrote. The visitor must read the sketch of each series with the reader, or read no series
+// at all.
+func readHours(b []byte, part string, visit func(hour int, counts Counts, in *reader, series iter.Seq[uint64])) error {
 	r := newReader(b, part)
 	if v := r.byte(); r.err == nil && v != dayVersion {
 		r.fail(fmt.Errorf("version %d, not %d", v, dayVersion))
@@ -131,21 +144,23 @@ func readDay(b []byte, part string, into func(hour int) *hour) error {
 		}
 		last = n
 		in := all.section("an hour")
-		h := into(n)
-		if h == nil {
-			continue
-		}
-		h.counts.merge(Counts{in.uvarint(), in.uvarint(), in.uvarint(), in.uvarint()})
-		series := uint64(0)
-		for range in.count("series", seriesMost) {
-			series += in.uvarint()
-			s := h.sketch(series)
-			if in.sketch(s); in.err != nil {
-				break
+		counts := Counts{in.uvarint(), in.uvarint(), in.uvarint(), in.uvarint()}
+		series, read := in.count("series", seriesMost), false
+		visit(n, counts, in, func(yield func(uint64) bool) {
+			read = true
+			for number := uint64(0); series > 0 && in.err == nil; series-- {
+				if number += in.uvarint(); in.err != nil || !yield(number) {
+					return
+				}
 			}
-		}
-		if err := in.end(); err != nil {
+		})
+		if err := in.err; err != nil {
 			return err
+		}
+		if read || series == 0 {
+			if err := in.end(); err != nil {
+				return err
+			}
 		}
 	}
 	return errors.Join(all.err, r.end())

@@ -302,6 +302,11 @@ func each(ctx context.Context, tx *sql.Tx, row func(*sql.Rows) error, query stri
 	if err != nil {
 		return err
 	}
+	return eachOf(rows, row)
+}
+
+// eachOf calls a function for every row, and closes them.
+func eachOf(rows *sql.Rows, row func(*sql.Rows) error) error {
 	defer func() { _ = rows.Close() }() // Err tells
 	for rows.Next() {
 		if err := row(rows); err != nil {

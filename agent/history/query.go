@@ -61,6 +61,19 @@ type query struct {
 	tx    *sql.Tx
 	known shapes
 	ids   map[uint64]*Scenario // by number
+	ready map[string]*sql.Stmt
+}
+
+// prepare returns a statement that is asked once for each scenario.
+func (q *query) prepare(text string) (*sql.Stmt, error) {
+	if s := q.ready[text]; s != nil {
+		return s, nil
+	}
+	s, err := q.tx.PrepareContext(q, text)
+	if err == nil {
+		q.ready[text] = s
+	}
+	return s, err
 }
 
 // read calls a function with one state of the database. The queries of a Reader that need shapes take turns.
@@ -71,7 +84,13 @@ func (r *Reader) read(ctx context.Context, do func(*query) error) error {
 	}
 	err := db.Read(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		kept := lookup(ctx, tx, r.shapes)
-		return do(&query{Context: ctx, tx: tx, known: func(id uint64) (*shape, error) {
+		ready := make(map[string]*sql.Stmt)
+		defer func() {
+			for _, s := range ready {
+				_ = s.Close() // it has done its work
+			}
+		}()
+		return do(&query{Context: ctx, tx: tx, ready: ready, known: func(id uint64) (*shape, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			return kept(id)

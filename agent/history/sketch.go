@@ -122,11 +122,23 @@ func (s *sketch) append(b []byte) []byte {
 	return b
 }
 
-// readSketch adds what append wrote to s.
+// sketch adds what append wrote to s.
 func (r *reader) sketch(s *sketch) {
+	sum, most := r.buckets(func(bucket uint16, count uint32) {
+		if len(s.buckets) == 0 || s.buckets[len(s.buckets)-1] < bucket {
+			s.buckets, s.counts = append(s.buckets, bucket), append(s.counts, count)
+		} else {
+			s.addBucket(bucket, count)
+		}
+	})
+	s.sum += sum
+	s.most = max(s.most, most)
+}
+
+// buckets visits the buckets that append wrote.
+func (r *reader) buckets(visit func(bucket uint16, count uint32)) (sum, most uint64) {
 	n := r.count("buckets", bucketsMost)
-	s.sum += r.uvarint()
-	s.most = max(s.most, r.uvarint())
+	sum, most = r.uvarint(), r.uvarint()
 	next := uint64(0)
 	for range n {
 		head := uint64(r.byte())
@@ -138,18 +150,34 @@ func (r *reader) sketch(s *sketch) {
 			count = r.uvarint()
 		}
 		if r.err != nil {
-			return
+			return sum, most
 		}
 		if gap >= bucketsMost || next+gap >= bucketsMost || count == 0 || count > math.MaxUint32 {
 			r.fail(errors.New("a bucket that cannot be"))
-			return
+			return sum, most
 		}
-		bucket := next + gap
-		next = bucket + 1
-		if len(s.buckets) == 0 || s.buckets[len(s.buckets)-1] < uint16(bucket) {
-			s.buckets, s.counts = append(s.buckets, uint16(bucket)), append(s.counts, uint32(count))
-		} else {
-			s.addBucket(uint16(bucket), uint32(count))
+		visit(uint16(next+gap), uint32(count))
+		next += gap + 1
+	}
+	return sum, most
+}
+
+// dense is a sketch with all buckets, for adding up many sketches quickly.
+type dense struct {
+	counts    [bucketsMost]uint32
+	sum, most uint64
+}
+
+func (d *dense) add(bucket uint16, n uint32) {
+	d.counts[bucket] += min(n, math.MaxUint32-d.counts[bucket])
+}
+
+func (d *dense) sketch() *sketch {
+	s := &sketch{sum: d.sum, most: d.most}
+	for bucket, n := range d.counts {
+		if n > 0 {
+			s.buckets, s.counts = append(s.buckets, uint16(bucket)), append(s.counts, n) //nolint:gosec // less than bucketsMost
 		}
 	}
+	return s
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 )
@@ -83,13 +84,23 @@ func (q *query) exact(from int64) (bool, error) {
 // countBlocks counts the runs in the blocks of a scenario. It reads only those that are not in the range as a whole.
 func (q *query) countBlocks(scenario uint64, from, to int64) (c Counts, err error) {
 	id := int64(scenario) //nolint:gosec // a count
-	err = q.tx.QueryRowContext(q, `SELECT ifnull(sum(ok), 0), ifnull(sum(warning), 0), ifnull(sum(critical), 0), ifnull(sum(unknown), 0)
-		FROM blocks INDEXED BY blocks_scenario WHERE scenario = ? AND first BETWEEN ? AND ?`, id, from, to-hourMicros).
-		Scan(&c.OK, &c.Warning, &c.Critical, &c.Unknown)
+	whole, err := q.prepare(`SELECT ifnull(sum(ok), 0), ifnull(sum(warning), 0), ifnull(sum(critical), 0), ifnull(sum(unknown), 0)
+		FROM blocks INDEXED BY blocks_scenario WHERE scenario = ? AND first BETWEEN ? AND ?`)
 	if err != nil {
 		return c, err
 	}
-	return c, each(q, q.tx, func(rows *sql.Rows) error {
+	if err := whole.QueryRowContext(q, id, from, to-hourMicros).Scan(&c.OK, &c.Warning, &c.Critical, &c.Unknown); err != nil {
+		return c, err
+	}
+	parts, err := q.prepare("SELECT number, records FROM blocks WHERE scenario = ?1 AND (first BETWEEN ?2 AND ?3 - 1 OR first BETWEEN max(?3, ?4 + 1) AND ?5)")
+	if err != nil {
+		return c, err
+	}
+	rows, err := parts.QueryContext(q, id, from-hourMicros, from, to-hourMicros, to)
+	if err != nil {
+		return c, err
+	}
+	return c, eachOf(rows, func(rows *sql.Rows) error {
 		var number int64
 		var records sql.RawBytes
 		if err := rows.Scan(&number, &records); err != nil {
@@ -102,8 +113,7 @@ func (q *query) countBlocks(scenario uint64, from, to int64) (c Counts, err erro
 			}
 		}
 		return err
-	}, "SELECT number, records FROM blocks WHERE scenario = ?1 AND (first BETWEEN ?2 AND ?3 - 1 OR first BETWEEN max(?3, ?4 + 1) AND ?5)",
-		id, from-hourMicros, from, to-hourMicros, to)
+	})
 }
 
 // countDays counts the runs in the days of a scenario, as differences of the totals.
@@ -112,7 +122,11 @@ func (q *query) countDays(scenario uint64, from, to int64) (c Counts, err error)
 	first, _ := dayOf(from)
 	last, _ := dayOf(to)
 	totals := func(query string, args ...any) (c Counts, found bool, err error) {
-		err = q.tx.QueryRowContext(q, query, append([]any{id}, args...)...).Scan(&c.OK, &c.Warning, &c.Critical, &c.Unknown)
+		statement, err := q.prepare(query)
+		if err != nil {
+			return c, false, err
+		}
+		err = statement.QueryRowContext(q, append([]any{id}, args...)...).Scan(&c.OK, &c.Warning, &c.Critical, &c.Unknown)
 		if errors.Is(err, sql.ErrNoRows) {
 			return c, false, nil
 		}
@@ -182,7 +196,7 @@ func (r *Reader) Percentiles(ctx context.Context, scenario string, since, until 
 			}
 			from -= from % hourMicros
 		}
-		c := &collected{from: from, to: to, width: bucket.Microseconds(), series: make(map[string]map[int64]*sketch)}
+		c := &collected{from: from, to: to, width: bucket.Microseconds(), series: make(map[string]map[int64]*dense)}
 		if exact {
 			err = q.collectBlocks(c, number)
 		} else {
@@ -207,19 +221,19 @@ func (r *Reader) Percentiles(ctx context.Context, scenario string, since, until 
 // collected has sketches by the name of the series and the number of the bucket.
 type collected struct {
 	from, to, width int64
-	series          map[string]map[int64]*sketch
+	series          map[string]map[int64]*dense
 }
 
-func (c *collected) sketch(series string, at int64) *sketch {
+func (c *collected) at(series string, at int64) *dense {
 	byBucket := c.series[series]
 	if byBucket == nil {
-		byBucket = make(map[int64]*sketch)
+		byBucket = make(map[int64]*dense)
 		c.series[series] = byBucket
 	}
 	n := (at - c.from) / c.width
 	s := byBucket[n]
 	if s == nil {
-		s = new(sketch)
+		s = new(dense)
 		byBucket[n] = s
 	}
 	return s
@@ -232,7 +246,10 @@ func (c *collected) run(rec *record, s *shape) {
 	i := 0
 	s.timed(func(step, phase, status string) {
 		if status == passed {
-			c.sketch(seriesName(step, phase), rec.began).add(rec.times[i])
+			d := c.at(seriesName(step, phase), rec.began)
+			d.add(bucketOf(rec.times[i]), 1)
+			d.sum += rec.times[i]
+			d.most = max(d.most, rec.times[i])
 		}
 		i++
 	})
@@ -268,41 +285,37 @@ func (q *query) collectDays(c *collected, scenario uint64) error {
 	}
 	first, _ := dayOf(c.from)
 	last, _ := dayOf(c.to)
-	one := make(map[int]*hour)
 	return each(q, q.tx, func(rows *sql.Rows) error {
 		var number int64
 		var hours sql.RawBytes
 		if err := rows.Scan(&number, &hours); err != nil {
 			return err
 		}
-		clear(one)
-		if err := readDay(hours, fmt.Sprintf("day %d of scenario %d", number, scenario), func(n int) *hour {
-			if at := number*dayMicros + int64(n)*hourMicros; at < c.from || at > c.to {
-				return nil
-			}
-			one[n] = new(hour)
-			return one[n]
-		}); err != nil {
-			return err
-		}
-		for n, h := range one {
+		return readHours(hours, fmt.Sprintf("day %d of scenario %d", number, scenario), func(n int, _ Counts, in *reader, series iter.Seq[uint64]) {
 			at := number*dayMicros + int64(n)*hourMicros
-			for series, s := range h.series {
-				if name, known := names[series]; known {
-					c.sketch(name, at).merge(s)
-				}
+			if at < c.from || at > c.to {
+				return
 			}
-		}
-		return nil
+			for one := range series {
+				d := c.at(names[one], at)
+				sum, most := in.buckets(d.add)
+				d.sum += sum
+				d.most = max(d.most, most)
+			}
+		})
 	}, "SELECT day, hours FROM days WHERE scenario = ?1 AND day BETWEEN ?2 AND ?3 UNION ALL SELECT day, hours FROM today WHERE scenario = ?1 AND day BETWEEN ?2 AND ?3", id, first, last)
 }
 
 func (c *collected) points(quantiles []float64) []Series {
 	all := make([]Series, 0, len(c.series))
 	for name, byBucket := range c.series {
+		if name == "" { // of a series that is not known any more
+			continue
+		}
 		step, phase := splitSeries(name)
 		series := Series{Step: step, Phase: phase, Points: make([]Point, 0, len(byBucket))}
-		for n, s := range byBucket {
+		for n, d := range byBucket {
+			s := d.sketch()
 			count := s.count()
 			if count == 0 {
 				continue
