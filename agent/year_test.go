@@ -25,7 +25,7 @@ import (
 var (
 	yearSeeds = flag.Uint64("seeds", 1, "how many years TestYear simulates")
 	yearSeed  = flag.Uint64("seed", 1, "the first of them")
-	yearDays  = flag.Int("days", 365, "how many days they have")
+	yearDays  = flag.Int("days", yearDefault, "how many days they have")
 )
 
 // TestYear simulates a year of 500 scenarios, and compares what was told with what was made to happen: outages of single

@@ -39,6 +39,7 @@ type families struct {
 	success, state, lastRun, failing, info, backoff                  *family
 	runs, failures, late, missed, alertFiring                        *family
 	dropped, inProgress, waiting, workers, abandoned, mistakes, lack *family
+	soft, flapping, withheld                                         *family
 
 	all []*family // in alphabetical order
 }
@@ -82,6 +83,9 @@ func newFamilies(buckets []time.Duration) families {
 	f.waiting = gauge("runs_waiting", "Number of due runs that wait for a place.")
 	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
 	f.workers = gauge("workers", "Maximum number of simultaneous runs.")
+	f.soft = gauge("scenario_soft", "1 while a scenario is not OK and may only have a temporary problem: it has attempts left. Absent otherwise.")
+	f.flapping = gauge("scenario_flapping", "1 while the state of a scenario changes too often, so that its changes are not told. Absent otherwise.")
+	f.withheld = gauge("scenario_alert_withheld", "1 while an alert of a scenario is not told; the label says why: silence, maintenance, needs, uplink, flapping. Absent otherwise.")
 	f.mistakes = gauge("load_mistakes", "Mistakes in a loaded file. Its scenarios with mistakes, or all if the file cannot be read, are UNKNOWN; the rest runs. Absent for files without mistakes.")
 	f.lack = gauge("monitor_lack", "Whether the machine of stepwatch lacks something (1) or no longer (0), by what it is; absent for what it never lacked. The scenarios that meet it are UNKNOWN and raise no alert of their own.")
 	f.abandoned = gauge("abandoned_steps", "Scenarios with a step or a clean-up that ignored its deadline and has not returned yet. They are UNKNOWN until it returns; no other scenario is affected.")

@@ -10,7 +10,16 @@ type Stats struct {
 	Waiting   int               // due runs that wait for a place
 	Workers   int               // runs that may be in progress at once
 	Abandoned int               // scenarios with an abandoned step or clean-up that has not returned yet
+	Unsettled []Unsettled       // scenarios that are neither simply OK nor simply failing
 	Mistakes  map[string]int    // mistakes in the loaded files, by path; scenarios with mistakes are UNKNOWN
+}
+
+// Unsettled is a scenario about whose state there is more to say than the last result does.
+type Unsettled struct {
+	Identity Identity
+	Soft     bool   // it is not OK, and may be a temporary problem
+	Flapping bool   // its state changes too often
+	Withheld string // the kind of reason why its alert is not told now: "silence", "maintenance", "needs", "uplink", "flapping"; or empty
 }
 
 // ScenarioStats is the part of Stats for one scenario.

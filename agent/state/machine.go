@@ -73,6 +73,7 @@ type record struct {
 	Problems    []*problem   `json:"problems,omitempty"`
 
 	loaded     bool
+	frozen     bool // its file could not be read, so nothing is said about it: what it needs may not be loaded either
 	timeout    time.Duration
 	some, of   int
 	steady     bool
@@ -162,8 +163,9 @@ func (m *machine) add(rec *record) {
 // what is not loaded may be in them.
 func (m *machine) declare(loaded []Declaration, whole bool, now time.Time) {
 	for _, rec := range m.byID {
-		rec.loaded, rec.needs, rec.dependents = false, nil, nil
+		rec.loaded, rec.needs, rec.dependents, rec.frozen = false, nil, nil, true
 	}
+	m.own.frozen = false
 	m.order = m.order[:0]
 	for i := range loaded {
 		d := &loaded[i]
@@ -187,7 +189,7 @@ func (m *machine) declare(loaded []Declaration, whole bool, now time.Time) {
 			m.remove(rec, now)
 		}
 	}
-	for rec := range m.open {
+	for _, rec := range m.opened() {
 		if rec.steady {
 			m.endFlapping(rec, now, "its flapping is no longer looked at")
 		}
@@ -239,7 +241,6 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 	was := rec.Proven
 	if !r.Stale {
 		rec.Proven, rec.ProvenAt, rec.Uncertain = state, r.Started, false
-		m.uplinkSees(rec, r, now)
 		switch {
 		case state == result.OK && was != result.OK:
 			rec.Recovered = r.Started
@@ -267,6 +268,9 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 		if len(other.Problems) > 0 {
 			m.settle(other, now)
 		}
+	}
+	if !r.Stale {
+		m.uplinkSees(rec, r, now)
 	}
 }
 
@@ -371,6 +375,9 @@ func (m *machine) take(a alert.Alert, now time.Time) {
 
 // settle tells of a scenario's alerts what is not told yet and not withheld.
 func (m *machine) settle(rec *record, now time.Time) {
+	if !rec.loaded && rec.frozen {
+		return
+	}
 	rec.Withheld, rec.Alert, rec.Acknowledged = "", "", nil
 	explained := ""
 	for _, p := range rec.Problems {

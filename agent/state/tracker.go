@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -511,6 +512,29 @@ func (rec *record) at(now time.Time) Scenario {
 		s.Stale, s.State, s.Since = true, result.Unknown, rec.Heard.Add(allowed)
 	}
 	return s
+}
+
+// Unsettled returns the loaded scenarios that are neither simply OK nor simply failing, for metrics.
+func (t *Tracker) Unsettled() (all []result.Unsettled) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.machine.open) == 0 {
+		return nil
+	}
+	for _, rec := range t.machine.opened() {
+		u := result.Unsettled{Identity: rec.Identity, Flapping: rec.Flapping}
+		u.Withheld, _, _ = strings.Cut(rec.Withheld, " ")
+		u.Withheld = strings.TrimSuffix(u.Withheld, ":")
+		if u.Withheld == "waits" { // for a run of one that it needs
+			u.Withheld = "needs"
+		}
+		p := rec.find(RuleFailures)
+		u.Soft = p != nil && p.State == alert.Soft
+		if rec.loaded && (u.Soft || u.Flapping || u.Withheld != "") {
+			all = append(all, u)
+		}
+	}
+	return all
 }
 
 // Alerts returns the open alerts, soft and hard, the oldest first. Withheld says which of them are not told.
