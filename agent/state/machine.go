@@ -61,7 +61,8 @@ func keyOf(id result.Identity) key { return key{id.Feature, id.Scenario, id.Exam
 // record is all that is known of a scenario. Its JSON is what is kept.
 type record struct {
 	Scenario
-	Results     history      `json:"results"`
+	Results     history      `json:"results"` // all of them
+	Certain     history      `json:"certain"` // those that were OK or hard, which flap detection looks at, as in Nagios
 	NextAttempt int          `json:"next_attempt"`
 	Proven      result.State `json:"proven"`              // of the last run that proved something
 	ProvenAt    time.Time    `json:"proven_at,omitzero"`  // when that began
@@ -252,6 +253,9 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 	}
 	calm := state == result.OK && rec.Results.bad == 0 && len(rec.Problems) == 0
 	rec.Results.push(state)
+	if state == result.OK {
+		rec.Certain.push(state)
+	}
 	if !calm {
 		m.judge(rec, r, state, now)
 	}
@@ -311,15 +315,18 @@ func (m *machine) judge(rec *record, r *result.Result, state result.State, now t
 	case p != nil:
 		p.State, p.Severity, p.Summary = alert.Resolved, result.OK, r.Summary()
 	}
+	if state != result.OK && p.State == alert.Hard {
+		rec.Certain.push(state)
+	}
 	if !rec.steady {
-		rec.Change = rec.Results.change()
+		rec.Change = rec.Certain.change()
 		switch {
 		case rec.Flapping && rec.Change <= m.flapping.Low:
 			m.endFlapping(rec, now, "it no longer flaps: "+state.String()+": "+r.Summary())
 		case !rec.Flapping && rec.Change >= m.flapping.High:
 			rec.Flapping = true
 			rec.Problems = append(rec.Problems, &problem{Alert: alert.Alert{ID: alert.NewID(RuleFlapping, rec.ID, r.Started), Rule: RuleFlapping, Since: r.Started,
-				State: alert.Hard, Severity: rec.Results.worst(), Flapping: true,
+				State: alert.Hard, Severity: rec.Certain.worst(), Flapping: true,
 				Summary: fmt.Sprintf("it flaps: its state changed by %.1f %% over the last %d results, from %g %% on its changes are not told; now %s: %s",
 					rec.Change, window, m.flapping.High, state, r.Summary())}})
 			m.open[rec] = true

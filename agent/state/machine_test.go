@@ -258,3 +258,43 @@ func TestMachine(t *testing.T) {
 		})
 	}
 }
+
+// TestFlappingAsNagios holds how much a state changes and whether that is flapping, after each of these sequences of results, as
+// Nagios Core 4.4.6 says of a service with low_flap_threshold 20, high_flap_threshold 30 and max_check_attempts one more than
+// the retries. It does not count soft failures.
+func TestFlappingAsNagios(t *testing.T) {
+	for _, test := range []struct {
+		results  string
+		retries  int
+		change   float64
+		flapping bool
+	}{
+		{"OOOOOOOCOOOOCOOOOOOOOOOOCCCOOOCCCCOCCCOOOO", 0, 29.87, true},
+		{"OOOOOOOOUUUUUUUUUUUUUUUUUUUUUCCCCCCCCCCCC", 1, 4.80, false},
+		{"WWWWWWWWOOOOOOOOOOOOOOO", 2, 4.41, false},
+		{"OOOOOOCOOOOOCOOOCOCCCCCCOCCOOCOO", 0, 49.47, true},
+		{"OUCOOUOCCCWOOCWWCOOWCUOOCO", 1, 55.20, true},
+		{"OOOOOOOUUUUUUUUUUUUUUUUUUUUUUUUUUUUUUUUUU", 0, 0.00, false},
+		{"CCCUCUUUOUUUCCCCUUWCWOOOCCCCCOCUUOWWWWOCWCOO", 1, 55.86, true},
+		{"WWWWWWCCCCWWWWWWWWWCCCCCOUUUWWWWOOOOCOOOCC", 2, 23.88, false},
+		{"OOOOOOOOOOOOOOOOOOOOCCCCCCCCCCCCC", 0, 4.67, false},
+		{"OOOCCCCCCCCWWWWWWWCCOOOCCCCCCCCCCCCCCUUUUUCCCCCUOOOOOOO", 1, 19.47, false},
+		{"WWWWWWCCCCCOCCCCUUUUUUUUOUUUCOOOOUUCCCCCCCWWOOOOOOUUUUUOOOO", 2, 20.39, true},
+		{"OOOOCOCCCCCCCCCOOOOOOCCC", 0, 22.83, false},
+		{"OOOOOOOOOOOOOOOOC", 1, 0.00, false},
+		{"OOOCOCCCCCCCCCCCCCCCOOOUOOOOOOOOOOWWWWWWWUUUUUUUUUUU", 2, 9.21, false},
+		{"OOOOOOOOOOCCCOOOOOCCCCCOOOOCCCCCOOOOOOOOOCCCCCCCOCOOOOO", 0, 21.32, false},
+		{"OOOOOUUUUUUUUUUUUUUUUUUUUUUUU", 0, 0.00, false},
+		{"CCCCCCCCCCCCCCCCCCCCCCCCCCOOWWWWWCOOOCCOOCCCCCCOOOOOOWWWWWWWWOOCCCCO", 2, 27.04, false},
+		{"OOOOOOOOWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWUOOOOOOOOOOOO", 0, 9.47, false},
+		{"OOOOOOOOOWWWWWWWWWW", 1, 5.20, false},
+		{"OCWWWWWWWWWCCCCUUUUUUUC", 2, 20.13, false},
+	} {
+		w := newWorld(t, fmt.Sprintf("a retries=%d", test.retries))
+		w.do("a " + test.results)
+		rec := w.m.record(identity("a"))
+		if got := rec.Certain.change(); got < test.change-0.006 || got > test.change+0.006 || rec.Flapping != test.flapping {
+			t.Errorf("%s, retries %d: %.2f %%, flapping %t, want %.2f %%, flapping %t", test.results, test.retries, got, rec.Flapping, test.change, test.flapping)
+		}
+	}
+}
