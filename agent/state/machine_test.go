@@ -161,6 +161,16 @@ func (w *world) do(script string) {
 		case f[0] == "loud":
 			delete(w.quiet, f[1])
 			w.m.tick(w.now)
+		case f[0] == "back":
+			d, err := time.ParseDuration(f[1])
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			w.now = w.now.Add(-d)
+		case f[0] == "hide":
+			w.m.declare(nil, false, w.now)
+		case f[0] == "show":
+			w.m.declare(w.decl, true, w.now)
 		case f[0] == "restart":
 			w.restart()
 		case f[0] == "ack":
@@ -218,6 +228,14 @@ func TestMachine(t *testing.T) {
 		{"an acknowledgement is told and kept", "a", "a C; ack a; restart; a C; a O; a C", "a failures hard CRITICAL; a failures hard CRITICAL by anna; a failures resolved OK by anna; a failures hard CRITICAL"},
 		{"an acknowledgement ends when it gets worse", "a", "a W; ack a; a WC", "a failures hard WARNING; a failures hard WARNING by anna; a failures hard CRITICAL"},
 		{"an acknowledgement stays when it gets better", "a", "a C; ack a; a W", "a failures hard CRITICAL; a failures hard CRITICAL by anna; a failures hard WARNING by anna"},
+
+		{"a restart knows that the needed scenario has run", "a needs=b; b", "b O; +1m; quiet a s; a C; +1s; b O; restart; loud a", "run b; a failures hard CRITICAL"},
+		{"a restart knows that the needed scenario has recovered", "a needs=b; b", "b C; a C; +1m; b O; restart; +1m; | waits; a O", "b failures hard CRITICAL; b failures resolved OK; run a; run a; run a; | waits"},
+		{"a clock that is set back", "a needs=b; b", "b C; +1m; b O; back 2h; restart; +1m; a C; +1s; b O", "b failures hard CRITICAL; b failures resolved OK; run b; a failures hard CRITICAL"},
+		{"a restart knows the hosts", "a host=a; b host=b; c host=c", "a O; b O; c O; restart; +1m; a T; | waits; +1s; b O", "run b; run c; | waits; a failures hard CRITICAL"},
+		{"a restart while the uplink is down", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b T; +1s; c T; restart; +20s; | waits; a O; b O",
+			"run b; run c; c lacks uplink; run a; run b; run a; run b; | waits"},
+		{"a start without the file of both", "a needs=b; b", "b C; a C; hide; +1h; | hidden; show; +1m; | shown", "b failures hard CRITICAL; | hidden; | shown"},
 
 		{"a removed scenario", "a; b", "a C; quiet a s; remove a; +1h; a O", "a failures hard CRITICAL; a failures resolved OK"},
 		{"a removed scenario of which nothing was told", "a; b", "quiet a s; a C; remove a; loud a", ""},
@@ -296,5 +314,22 @@ func TestFlappingAsNagios(t *testing.T) {
 		if got := rec.Certain.change(); got < test.change-0.006 || got > test.change+0.006 || rec.Flapping != test.flapping {
 			t.Errorf("%s, retries %d: %.2f %%, flapping %t, want %.2f %%, flapping %t", test.results, test.retries, got, rec.Flapping, test.change, test.flapping)
 		}
+	}
+}
+
+// TestStale holds that a state without any result for three intervals and a deadline is UNKNOWN, also after a restart.
+func TestStale(t *testing.T) {
+	w := newWorld(t, "a")
+	if s := w.m.record(identity("a")).at(w.now); s.Stale || s.State != result.Unknown || s.Ran() {
+		t.Errorf("before the first run: %+v", s)
+	}
+	w.do("a O")
+	for range 2 {
+		for after, want := range map[time.Duration]result.State{0: result.OK, 3 * time.Minute: result.OK, 200 * time.Second: result.OK, 201 * time.Second: result.Unknown, time.Hour: result.Unknown} {
+			if s := w.m.record(identity("a")).at(w.now.Add(after)); s.State != want || s.Stale != (want == result.Unknown) || s.LastState != result.OK {
+				t.Errorf("after %s: %s, stale %t, last %s; want %s", after, s.State, s.Stale, s.LastState, want)
+			}
+		}
+		w.restart()
 	}
 }

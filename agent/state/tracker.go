@@ -95,7 +95,8 @@ type Tracker struct {
 	touchAt   time.Time         // when touched records are to be written; zero if there are none
 	planned   time.Time         // when the goroutine wakes up; zero for never
 	closed    bool
-	trouble   error // why the last write failed; nil if it did not
+	counted   uint64 // the number of the last alert in the file
+	trouble   error  // why the last write failed; nil if it did not
 
 	kick    chan struct{}
 	ending  chan struct{}
@@ -128,6 +129,7 @@ func Open(ctx context.Context, o Options) *Tracker {
 		o.Log.Error("some states of the last run cannot be read: these scenarios begin anew", "file", o.DB.Path(), "count", k.skipped)
 	}
 	t.machine.restore(k, time.Now())
+	t.counted = k.number
 	t.sinks = k.sinks
 	t.unsaved = k.alerts // until Connect
 	return t
@@ -381,7 +383,8 @@ func (t *Tracker) collect(now time.Time, everything bool, alerts []alert.Alert) 
 	if len(t.connected.Sinks) == 0 {
 		b.alerts = nil
 	}
-	t.moved, t.soonAt = false, time.Time{}
+	b.counted = b.number != t.counted
+	t.counted, t.moved, t.soonAt = b.number, false, time.Time{}
 	return b
 }
 
@@ -438,7 +441,7 @@ func (t *Tracker) wrote(b *batch, err error) {
 		for _, rec := range t.machine.byID {
 			t.machine.output.dirty[rec] = true
 		}
-		t.moved, t.soonAt = true, time.Now()
+		t.counted, t.moved, t.soonAt = 0, true, time.Now()
 		t.mu.Unlock()
 	}
 }
@@ -458,7 +461,7 @@ func (t *Tracker) keep(b *batch) {
 	}
 	t.machine.output.gone = append(t.machine.output.gone, b.gone...)
 	t.moved = t.moved || b.sinks != nil
-	t.soonAt = time.Now().Add(writeRetry)
+	t.counted, t.soonAt = 0, time.Now().Add(writeRetry)
 }
 
 // Trouble returns why states cannot be kept now, or nil.
