@@ -183,6 +183,7 @@ func (a *Agent) Stats() result.Stats {
 	for name, q := range a.queues {
 		s.Dropped[name] = q.dropped.Load()
 	}
+	s.Unsettled = a.States.Unsettled()
 	return s
 }
 
@@ -292,6 +293,7 @@ func (d *dispatcher) loop(ctx context.Context) {
 			set = d.queue[0].wake
 			timer.Reset(time.Until(set))
 		}
+		expected := set
 		select {
 		case <-ctx.Done():
 			return
@@ -300,6 +302,9 @@ func (d *dispatcher) loop(ctx context.Context) {
 		case <-d.wake:
 		case r := <-d.agent.reloads:
 			d.reload(r, time.Now())
+		}
+		if !expected.IsZero() {
+			d.stood(time.Since(expected))
 		}
 	}
 }
@@ -394,6 +399,9 @@ func (d *dispatcher) collect(now time.Time) {
 		} else {
 			e.busy, e.start, e.asked, e.began = true, due, now, time.Time{}
 			e.stale = due.Add(e.plan.Interval + e.plan.Timeout)
+			if late := now.Sub(due); late >= standstill {
+				e.stale = e.stale.Add(late) // nobody asked for its places before
+			}
 			e.turn++
 			if d.agent.admission.ask(e) {
 				d.start(e)

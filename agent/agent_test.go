@@ -363,3 +363,57 @@ func TestStopDoesNotWaitForAStuckSink(t *testing.T) {
 		close(stuck)
 	})
 }
+
+// stoppedRunner stands still in one Start, with the dispatcher that calls it, and so do the runs in progress then.
+type stoppedRunner struct {
+	*fakeRunner
+	from time.Time
+	stop time.Duration
+	once sync.Once
+}
+
+func (s *stoppedRunner) Start(ctx context.Context, p *Plan, o Occasion, done func(*result.Result)) {
+	if !time.Now().Before(s.from) {
+		s.once.Do(func() { time.Sleep(s.stop) })
+	}
+	s.fakeRunner.Start(ctx, p, o, done)
+}
+
+// TestStandstill holds that a stop of the program makes no scenario UNKNOWN: neither those that were due meanwhile, nor those
+// that were running.
+func TestStandstill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &stoppedRunner{from: time.Now().Add(time.Minute), stop: 10 * time.Minute}
+		f.fakeRunner = &fakeRunner{took: func(p *Plan) time.Duration {
+			if left := f.from.Add(f.stop).Sub(time.Now()); p.Identity.Scenario == "scenario 0" && left > 0 && left < f.stop+10*time.Second {
+				return left + time.Second // in progress when the program stops
+			}
+			return 3 * time.Second
+		}}
+		var log bytes.Buffer
+		sink := &collectingSink{}
+		a := &Agent{Runner: f, Sinks: map[string]Sink{"test": sink}, Log: slog.New(slog.NewTextHandler(&log, nil))}
+		for i := range 40 {
+			a.Plans = append(a.Plans, watched(fmt.Sprintf("scenario %d", i), "Test", 20*time.Second, 20*time.Second, 0))
+		}
+		runFor(a, 15*time.Minute)
+		for _, r := range sink.results {
+			if r.Stale {
+				t.Errorf("%s at %s: %s", r.Identity, r.Started, r.Error)
+			}
+		}
+		if len(sink.alerts) > 0 {
+			t.Errorf("got the alerts %v", sink.alerts)
+		}
+		if n := strings.Count(log.String(), "stepwatch stood still"); n != 1 {
+			t.Errorf("the log says %d times that it stood still: %s", n, &log)
+		}
+		missed := uint64(0)
+		for _, s := range a.Stats().Scenarios {
+			missed += s.Missed
+		}
+		if missed < 40*20 {
+			t.Errorf("%d runs are missed, want those of ten minutes", missed)
+		}
+	})
+}

@@ -12,6 +12,24 @@ import (
 // every sink. It repeats it once an interval until the attempts of @retries, or the runs of @alert, are used up, so that the alert
 // becomes hard as it would for failing runs.
 
+// standstill is how late the dispatcher must wake up for the program to have stood still: it was stopped (SIGSTOP), or its machine
+// was suspended or had no time for it. What had to happen meanwhile could not, so it is not too late yet.
+const standstill = 2 * time.Second
+
+// stood takes account of a standstill: the runs that wait or are in progress have so much more time.
+func (d *dispatcher) stood(late time.Duration) {
+	if late < standstill {
+		return
+	}
+	d.agent.Log.Warn("stepwatch stood still: it was stopped, or its machine was suspended or overloaded; runs that were due meanwhile are missed", "for", shown(late))
+	for _, e := range d.agent.entries {
+		if !e.stale.IsZero() {
+			e.stale = e.stale.Add(late)
+			d.moved(e)
+		}
+	}
+}
+
 // tell reports that the run of a busy entry is too late.
 func (d *dispatcher) tell(e *entry, now time.Time) {
 	res := overdueResult(e, now)

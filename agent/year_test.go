@@ -25,7 +25,7 @@ import (
 var (
 	yearSeeds = flag.Uint64("seeds", 1, "how many years TestYear simulates")
 	yearSeed  = flag.Uint64("seed", 1, "the first of them")
-	yearDays  = flag.Int("days", 365, "how many days they have")
+	yearDays  = flag.Int("days", yearDefault, "how many days they have")
 )
 
 // TestYear simulates a year of 500 scenarios, and compares what was told with what was made to happen: outages of single
@@ -388,7 +388,7 @@ func (y *year) pass() {
 	}
 	slices.SortFunc(incidents, func(a, b incident) int { return a.at.Compare(b.at) })
 	incidents = append(incidents, incident{y.end, false})
-	partial, crashes := false, 0
+	partial, crashes, kills, restarts := false, 0, 0, 0
 	for len(incidents) > 0 {
 		plans, mistakes := make([]*Plan, 0, len(y.lives)), map[string]int{}
 		for i, l := range y.lives {
@@ -428,6 +428,7 @@ func (y *year) pass() {
 			incidents = incidents[1:]
 		}
 		if kill {
+			kills++
 			y.dead.Store(true)
 			if err := db.Close(); err != nil {
 				y.t.Error(err)
@@ -437,6 +438,7 @@ func (y *year) pass() {
 		cancel()
 		<-ended
 		if !kill {
+			restarts++
 			if err := db.Close(); err != nil {
 				y.t.Error(err)
 			}
@@ -450,7 +452,7 @@ func (y *year) pass() {
 		}
 		partial = !partial && y.rng.IntN(8) == 0
 	}
-	y.judge(crashes)
+	y.judge(crashes, kills-crashes, restarts)
 }
 
 // jump sets the clock: what is in the file is then so much older.
@@ -539,7 +541,7 @@ func (l *life) expects(e *event) []expectation {
 }
 
 // judge compares what was told with what happened.
-func (y *year) judge(crashes int) {
+func (y *year) judge(crashes, kills, restarts int) {
 	counts := make(map[eventKind]int)
 	wanted, told := 0, 0
 	for _, l := range y.lives {
@@ -608,5 +610,5 @@ func (y *year) judge(crashes int) {
 		}
 	}
 	y.t.Logf("seed %d: %d runs; events %v, %d outages of the uplink; %d restarts, %d kills, %d crashes in a delivery; %d alerts wanted, %d told, %d soft ones; %d delivered again with their number",
-		y.seed, y.runs, counts, yearUplinks, yearRestarts, yearKills, crashes, wanted, told, y.softs, y.again)
+		y.seed, y.runs, counts, yearUplinks, restarts, kills, crashes, wanted, told, y.softs, y.again)
 }

@@ -185,6 +185,13 @@ func (p *Prometheus) Alert(a alert.Alert) {
 	s.alert(a.Rule, a.Firing())
 }
 
+// Restore implements agent.RestoredSink: it adds the alerts that were open before a restart.
+func (p *Prometheus) Restore(open []alert.Alert) {
+	for _, a := range open {
+		p.Alert(a)
+	}
+}
+
 // scenario returns the series of a scenario. It creates them the first time.
 func (p *Prometheus) scenario(id result.Identity, interval time.Duration) *scenarioSeries {
 	key := keyOf(id)

@@ -43,6 +43,7 @@ type families struct {
 	reloaded, loaded                                                 *family
 
 	historyBytes, historyWrite, historyDropped, historyErrors, historyFailing, historyDamaged *family
+	soft, flapping, withheld                                         *family
 
 	all []*family // in alphabetical order
 }
@@ -89,6 +90,9 @@ func newFamilies(buckets []time.Duration) families {
 	f.waiting = gauge("runs_waiting", "Number of due runs that wait for a place.")
 	f.inProgress = gauge("runs_in_progress", "Number of runs in progress.")
 	f.workers = gauge("workers", "Maximum number of simultaneous runs.")
+	f.soft = gauge("scenario_soft", "1 while a scenario is not OK and may only have a temporary problem: it has attempts left. Absent otherwise.")
+	f.flapping = gauge("scenario_flapping", "1 while the state of a scenario changes too often, so that its changes are not told. Absent otherwise.")
+	f.withheld = gauge("scenario_alert_withheld", "1 while an alert of a scenario is not told; the label says why: silence, maintenance, needs, uplink, flapping. Absent otherwise.")
 	f.mistakes = gauge("load_mistakes", "Mistakes in a loaded file. Its scenarios with mistakes, or all if the file cannot be read, are UNKNOWN; the rest runs. Absent for files without mistakes.")
 	f.reloaded = gauge("config_last_reload_successful", "Whether the files in use are those that were read last (1), or the last reload was refused because of mistakes (0).")
 	f.loaded = gauge("config_last_reload_success_timestamp_seconds", "When the files in use were loaded, in Unix time.")

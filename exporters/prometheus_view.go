@@ -99,6 +99,19 @@ func (p *Prometheus) lookAtLoaded(v *view, full bool) {
 		add(f.reloaded, "", boolean(!stats.Refused))
 		add(f.loaded, "", float64(stats.Loaded.UnixMilli())/1000)
 	}
+	for i := range stats.Unsettled {
+		u := &stats.Unsettled[i]
+		its := []string{"feature", u.Identity.Feature, "scenario", u.Identity.Scenario, "example", u.Identity.Example}
+		if u.Soft {
+			add(f.soft, labels(its...), 1)
+		}
+		if u.Flapping {
+			add(f.flapping, labels(its...), 1)
+		}
+		if u.Withheld != "" {
+			add(f.withheld, labels(append(its, "why", u.Withheld)...), 1)
+		}
+	}
 	for _, file := range slices.Sorted(maps.Keys(stats.Mistakes)) {
 		add(f.mistakes, labels("file", file), float64(stats.Mistakes[file]))
 	}

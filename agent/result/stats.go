@@ -10,6 +10,7 @@ type Stats struct {
 	Waiting   int               // due runs that wait for a place
 	Workers   int               // runs that may be in progress at once
 	Abandoned int               // scenarios with an abandoned step or clean-up that has not returned yet
+	Unsettled []Unsettled       // scenarios that are neither simply OK nor simply failing
 	Mistakes  map[string]int    // mistakes in the loaded files, by path; scenarios with mistakes are UNKNOWN
 	Loaded    time.Time         // when the files in use were loaded
 	Refused   bool              // the last attempt to load them again found mistakes, so those in use are older than the files
@@ -25,6 +26,14 @@ type HistoryStats struct {
 	Errors    uint64    // attempts to write that failed, since the start
 	Problem   string    // why nothing can be written now; empty while all is well
 	Aside     string    // where the last damaged file is; empty if there was none since the start
+}
+
+// Unsettled is a scenario about whose state there is more to say than the last result does.
+type Unsettled struct {
+	Identity Identity
+	Soft     bool   // it is not OK, and may be a temporary problem
+	Flapping bool   // its state changes too often
+	Withheld string // the kind of reason why its alert is not told now: "silence", "maintenance", "needs", "uplink", "flapping"; or empty
 }
 
 // ScenarioStats is the part of Stats for one scenario.

@@ -9,8 +9,8 @@ import (
 // window is how many results flap detection looks at, as in Nagios ("Detection and Handling of State Flapping").
 const window = 21
 
-// The weights of the oldest and of the newest change of state in the window, as in the code of Nagios 4: 0.75 and 1.25. Its
-// documentation draws them as about 0.8 and 1.2.
+// The weights of the oldest and of the newest change of state in the window. The documentation of Nagios speaks of 0.8 and 1.2;
+// Nagios Core 4.4.6 computes with these (TestFlappingAsNagios).
 const (
 	weightOldest = 0.75
 	weightNewest = 1.25

@@ -61,7 +61,8 @@ func keyOf(id result.Identity) key { return key{id.Feature, id.Scenario, id.Exam
 // record is all that is known of a scenario. Its JSON is what is kept.
 type record struct {
 	Scenario
-	Results     history      `json:"results"`
+	Results     history      `json:"results"` // all of them
+	Certain     history      `json:"certain"` // those that were OK or hard, which flap detection looks at, as in Nagios
 	NextAttempt int          `json:"next_attempt"`
 	Proven      result.State `json:"proven"`              // of the last run that proved something
 	ProvenAt    time.Time    `json:"proven_at,omitzero"`  // when that began
@@ -73,6 +74,7 @@ type record struct {
 	Problems    []*problem   `json:"problems,omitempty"`
 
 	loaded     bool
+	frozen     bool // its file could not be read, so nothing is said about it: what it needs may not be loaded either
 	timeout    time.Duration
 	some, of   int
 	steady     bool
@@ -162,8 +164,9 @@ func (m *machine) add(rec *record) {
 // what is not loaded may be in them.
 func (m *machine) declare(loaded []Declaration, whole bool, now time.Time) {
 	for _, rec := range m.byID {
-		rec.loaded, rec.needs, rec.dependents = false, nil, nil
+		rec.loaded, rec.needs, rec.dependents, rec.frozen = false, nil, nil, true
 	}
+	m.own.frozen = false
 	m.order = m.order[:0]
 	for i := range loaded {
 		d := &loaded[i]
@@ -187,7 +190,7 @@ func (m *machine) declare(loaded []Declaration, whole bool, now time.Time) {
 			m.remove(rec, now)
 		}
 	}
-	for rec := range m.open {
+	for _, rec := range m.opened() {
 		if rec.steady {
 			m.endFlapping(rec, now, "its flapping is no longer looked at")
 		}
@@ -239,7 +242,6 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 	was := rec.Proven
 	if !r.Stale {
 		rec.Proven, rec.ProvenAt, rec.Uncertain = state, r.Started, false
-		m.uplinkSees(rec, r, now)
 		switch {
 		case state == result.OK && was != result.OK:
 			rec.Recovered = r.Started
@@ -251,6 +253,9 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 	}
 	calm := state == result.OK && rec.Results.bad == 0 && len(rec.Problems) == 0
 	rec.Results.push(state)
+	if state == result.OK {
+		rec.Certain.push(state)
+	}
 	if !calm {
 		m.judge(rec, r, state, now)
 	}
@@ -267,6 +272,9 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 		if len(other.Problems) > 0 {
 			m.settle(other, now)
 		}
+	}
+	if !r.Stale {
+		m.uplinkSees(rec, r, now)
 	}
 }
 
@@ -307,15 +315,18 @@ func (m *machine) judge(rec *record, r *result.Result, state result.State, now t
 	case p != nil:
 		p.State, p.Severity, p.Summary = alert.Resolved, result.OK, r.Summary()
 	}
+	if state != result.OK && p.State == alert.Hard {
+		rec.Certain.push(state)
+	}
 	if !rec.steady {
-		rec.Change = rec.Results.change()
+		rec.Change = rec.Certain.change()
 		switch {
 		case rec.Flapping && rec.Change <= m.flapping.Low:
 			m.endFlapping(rec, now, "it no longer flaps: "+state.String()+": "+r.Summary())
 		case !rec.Flapping && rec.Change >= m.flapping.High:
 			rec.Flapping = true
 			rec.Problems = append(rec.Problems, &problem{Alert: alert.Alert{ID: alert.NewID(RuleFlapping, rec.ID, r.Started), Rule: RuleFlapping, Since: r.Started,
-				State: alert.Hard, Severity: rec.Results.worst(), Flapping: true,
+				State: alert.Hard, Severity: rec.Certain.worst(), Flapping: true,
 				Summary: fmt.Sprintf("it flaps: its state changed by %.1f %% over the last %d results, from %g %% on its changes are not told; now %s: %s",
 					rec.Change, window, m.flapping.High, state, r.Summary())}})
 			m.open[rec] = true
@@ -371,6 +382,9 @@ func (m *machine) take(a alert.Alert, now time.Time) {
 
 // settle tells of a scenario's alerts what is not told yet and not withheld.
 func (m *machine) settle(rec *record, now time.Time) {
+	if !rec.loaded && rec.frozen {
+		return
+	}
 	rec.Withheld, rec.Alert, rec.Acknowledged = "", "", nil
 	explained := ""
 	for _, p := range rec.Problems {

@@ -161,6 +161,16 @@ func (w *world) do(script string) {
 		case f[0] == "loud":
 			delete(w.quiet, f[1])
 			w.m.tick(w.now)
+		case f[0] == "back":
+			d, err := time.ParseDuration(f[1])
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			w.now = w.now.Add(-d)
+		case f[0] == "hide":
+			w.m.declare(nil, false, w.now)
+		case f[0] == "show":
+			w.m.declare(w.decl, true, w.now)
 		case f[0] == "restart":
 			w.restart()
 		case f[0] == "ack":
@@ -219,6 +229,14 @@ func TestMachine(t *testing.T) {
 		{"an acknowledgement ends when it gets worse", "a", "a W; ack a; a WC", "a failures hard WARNING; a failures hard WARNING by anna; a failures hard CRITICAL"},
 		{"an acknowledgement stays when it gets better", "a", "a C; ack a; a W", "a failures hard CRITICAL; a failures hard CRITICAL by anna; a failures hard WARNING by anna"},
 
+		{"a restart knows that the needed scenario has run", "a needs=b; b", "b O; +1m; quiet a s; a C; +1s; b O; restart; loud a", "run b; a failures hard CRITICAL"},
+		{"a restart knows that the needed scenario has recovered", "a needs=b; b", "b C; a C; +1m; b O; restart; +1m; | waits; a O", "b failures hard CRITICAL; b failures resolved OK; run a; run a; run a; | waits"},
+		{"a clock that is set back", "a needs=b; b", "b C; +1m; b O; back 2h; restart; +1m; a C; +1s; b O", "b failures hard CRITICAL; b failures resolved OK; run b; a failures hard CRITICAL"},
+		{"a restart knows the hosts", "a host=a; b host=b; c host=c", "a O; b O; c O; restart; +1m; a T; | waits; +1s; b O", "run b; run c; | waits; a failures hard CRITICAL"},
+		{"a restart while the uplink is down", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b T; +1s; c T; restart; +20s; | waits; a O; b O",
+			"run b; run c; c lacks uplink; run a; run b; run a; run b; | waits"},
+		{"a start without the file of both", "a needs=b; b", "b C; a C; hide; +1h; | hidden; show; +1m; | shown", "b failures hard CRITICAL; | hidden; | shown"},
+
 		{"a removed scenario", "a; b", "a C; quiet a s; remove a; +1h; a O", "a failures hard CRITICAL; a failures resolved OK"},
 		{"a removed scenario of which nothing was told", "a; b", "quiet a s; a C; remove a; loud a", ""},
 
@@ -238,8 +256,8 @@ func TestMachine(t *testing.T) {
 		{"an answer that began before proves nothing", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; b O/1s; | waits; +1s; b O; | told", "run b; run c; | waits; a failures hard CRITICAL; | told"},
 		{"a host that answered since the failure began", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; b O; a T/30s; | told", "a failures hard CRITICAL; | told"},
 		{"three hosts are the uplink", "a host=a; b host=b; c host=c; d host=d", "a O; b O; c O; d O; +1m; a T; +1s; b T; +1s; c T; d T; +1h; a T; | ends; d O; +1s; a T; b O; c O; +1s; a O",
-			"run b; run c; run d; c lacks uplink; d lacks uplink; a lacks uplink; | ends; run a; run b; run c; run d; a failures hard CRITICAL; a failures resolved OK"},
-		{"an answer that is no good is an answer, too", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b C; | told", "run b; run c; a failures hard CRITICAL; b failures hard CRITICAL; | told"},
+			"run b; run c; run d; d lacks uplink; a lacks uplink; | ends; run c; run a; run b; run d; a failures hard CRITICAL; a failures resolved OK"},
+		{"an answer that is no good is an answer, too", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b C; | told", "run b; run c; b failures hard CRITICAL; a failures hard CRITICAL; | told"},
 		{"hosts of this machine say nothing", "a host=127.0.0.1; b host=localhost; c host=[::1]", "a O; b O; c O; +1m; a T; b T; c T", "a failures hard CRITICAL; b failures hard CRITICAL; c failures hard CRITICAL"},
 		{"two hosts are too few", "a host=a; b host=b", "a O; b O; +1m; a T; b T", "a failures hard CRITICAL; b failures hard CRITICAL"},
 
@@ -256,5 +274,62 @@ func TestMachine(t *testing.T) {
 				t.Errorf("%s\ngot  %s\nwant %s", test.script, got, test.want)
 			}
 		})
+	}
+}
+
+// TestFlappingAsNagios holds how much a state changes and whether that is flapping, after each of these sequences of results, as
+// Nagios Core 4.4.6 says of a service with low_flap_threshold 20, high_flap_threshold 30 and max_check_attempts one more than
+// the retries. It does not count soft failures.
+func TestFlappingAsNagios(t *testing.T) {
+	for _, test := range []struct {
+		results  string
+		retries  int
+		change   float64
+		flapping bool
+	}{
+		{"OOOOOOOCOOOOCOOOOOOOOOOOCCCOOOCCCCOCCCOOOO", 0, 29.87, true},
+		{"OOOOOOOOUUUUUUUUUUUUUUUUUUUUUCCCCCCCCCCCC", 1, 4.80, false},
+		{"WWWWWWWWOOOOOOOOOOOOOOO", 2, 4.41, false},
+		{"OOOOOOCOOOOOCOOOCOCCCCCCOCCOOCOO", 0, 49.47, true},
+		{"OUCOOUOCCCWOOCWWCOOWCUOOCO", 1, 55.20, true},
+		{"OOOOOOOUUUUUUUUUUUUUUUUUUUUUUUUUUUUUUUUUU", 0, 0.00, false},
+		{"CCCUCUUUOUUUCCCCUUWCWOOOCCCCCOCUUOWWWWOCWCOO", 1, 55.86, true},
+		{"WWWWWWCCCCWWWWWWWWWCCCCCOUUUWWWWOOOOCOOOCC", 2, 23.88, false},
+		{"OOOOOOOOOOOOOOOOOOOOCCCCCCCCCCCCC", 0, 4.67, false},
+		{"OOOCCCCCCCCWWWWWWWCCOOOCCCCCCCCCCCCCCUUUUUCCCCCUOOOOOOO", 1, 19.47, false},
+		{"WWWWWWCCCCCOCCCCUUUUUUUUOUUUCOOOOUUCCCCCCCWWOOOOOOUUUUUOOOO", 2, 20.39, true},
+		{"OOOOCOCCCCCCCCCOOOOOOCCC", 0, 22.83, false},
+		{"OOOOOOOOOOOOOOOOC", 1, 0.00, false},
+		{"OOOCOCCCCCCCCCCCCCCCOOOUOOOOOOOOOOWWWWWWWUUUUUUUUUUU", 2, 9.21, false},
+		{"OOOOOOOOOOCCCOOOOOCCCCCOOOOCCCCCOOOOOOOOOCCCCCCCOCOOOOO", 0, 21.32, false},
+		{"OOOOOUUUUUUUUUUUUUUUUUUUUUUUU", 0, 0.00, false},
+		{"CCCCCCCCCCCCCCCCCCCCCCCCCCOOWWWWWCOOOCCOOCCCCCCOOOOOOWWWWWWWWOOCCCCO", 2, 27.04, false},
+		{"OOOOOOOOWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWUOOOOOOOOOOOO", 0, 9.47, false},
+		{"OOOOOOOOOWWWWWWWWWW", 1, 5.20, false},
+		{"OCWWWWWWWWWCCCCUUUUUUUC", 2, 20.13, false},
+	} {
+		w := newWorld(t, fmt.Sprintf("a retries=%d", test.retries))
+		w.do("a " + test.results)
+		rec := w.m.record(identity("a"))
+		if got := rec.Certain.change(); got < test.change-0.006 || got > test.change+0.006 || rec.Flapping != test.flapping {
+			t.Errorf("%s, retries %d: %.2f %%, flapping %t, want %.2f %%, flapping %t", test.results, test.retries, got, rec.Flapping, test.change, test.flapping)
+		}
+	}
+}
+
+// TestStale holds that a state without any result for three intervals and a deadline is UNKNOWN, also after a restart.
+func TestStale(t *testing.T) {
+	w := newWorld(t, "a")
+	if s := w.m.record(identity("a")).at(w.now); s.Stale || s.State != result.Unknown || s.Ran() {
+		t.Errorf("before the first run: %+v", s)
+	}
+	w.do("a O")
+	for range 2 {
+		for after, want := range map[time.Duration]result.State{0: result.OK, 3 * time.Minute: result.OK, 200 * time.Second: result.OK, 201 * time.Second: result.Unknown, time.Hour: result.Unknown} {
+			if s := w.m.record(identity("a")).at(w.now.Add(after)); s.State != want || s.Stale != (want == result.Unknown) || s.LastState != result.OK {
+				t.Errorf("after %s: %s, stale %t, last %s; want %s", after, s.State, s.Stale, s.LastState, want)
+			}
+		}
+		w.restart()
 	}
 }

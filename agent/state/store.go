@@ -32,6 +32,7 @@ type batch struct {
 	gone    []string
 	alerts  []alert.Alert
 	number  uint64            // of the last alert
+	counted bool              // number changed since the last write
 	sinks   map[string]uint64 // what each of them has; nil if that did not change
 }
 
@@ -75,7 +76,7 @@ func write(ctx context.Context, db *database.DB, b *batch) error {
 				return err
 			}
 		}
-		if len(b.alerts) > 0 {
+		if b.counted {
 			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO counter VALUES (?, ?)", numberName, b.number); err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,7 +95,8 @@ type Tracker struct {
 	touchAt   time.Time         // when touched records are to be written; zero if there are none
 	planned   time.Time         // when the goroutine wakes up; zero for never
 	closed    bool
-	trouble   error // why the last write failed; nil if it did not
+	counted   uint64 // the number of the last alert in the file
+	trouble   error  // why the last write failed; nil if it did not
 
 	kick    chan struct{}
 	ending  chan struct{}
@@ -127,6 +129,7 @@ func Open(ctx context.Context, o Options) *Tracker {
 		o.Log.Error("some states of the last run cannot be read: these scenarios begin anew", "file", o.DB.Path(), "count", k.skipped)
 	}
 	t.machine.restore(k, time.Now())
+	t.counted = k.number
 	t.sinks = k.sinks
 	t.unsaved = k.alerts // until Connect
 	return t
@@ -397,7 +400,8 @@ func (t *Tracker) collect(now time.Time, everything bool, alerts []alert.Alert) 
 	if len(t.connected.Sinks) == 0 {
 		b.alerts = nil
 	}
-	t.moved, t.soonAt = false, time.Time{}
+	b.counted = b.number != t.counted
+	t.counted, t.moved, t.soonAt = b.number, false, time.Time{}
 	return b
 }
 
@@ -454,7 +458,7 @@ func (t *Tracker) wrote(b *batch, err error) {
 		for _, rec := range t.machine.byID {
 			t.machine.output.dirty[rec] = true
 		}
-		t.moved, t.soonAt = true, time.Now()
+		t.counted, t.moved, t.soonAt = 0, true, time.Now()
 		t.mu.Unlock()
 	}
 }
@@ -474,7 +478,7 @@ func (t *Tracker) keep(b *batch) {
 	}
 	t.machine.output.gone = append(t.machine.output.gone, b.gone...)
 	t.moved = t.moved || b.sinks != nil
-	t.soonAt = time.Now().Add(writeRetry)
+	t.counted, t.soonAt = 0, time.Now().Add(writeRetry)
 }
 
 // Trouble returns why states cannot be kept now, or nil.
@@ -528,6 +532,29 @@ func (rec *record) at(now time.Time) Scenario {
 		s.Stale, s.State, s.Since = true, result.Unknown, rec.Heard.Add(allowed)
 	}
 	return s
+}
+
+// Unsettled returns the loaded scenarios that are neither simply OK nor simply failing, for metrics.
+func (t *Tracker) Unsettled() (all []result.Unsettled) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.machine.open) == 0 {
+		return nil
+	}
+	for _, rec := range t.machine.opened() {
+		u := result.Unsettled{Identity: rec.Identity, Flapping: rec.Flapping}
+		u.Withheld, _, _ = strings.Cut(rec.Withheld, " ")
+		u.Withheld = strings.TrimSuffix(u.Withheld, ":")
+		if u.Withheld == "waits" { // for a run of one that it needs
+			u.Withheld = "needs"
+		}
+		p := rec.find(RuleFailures)
+		u.Soft = p != nil && p.State == alert.Soft
+		if rec.loaded && (u.Soft || u.Flapping || u.Withheld != "") {
+			all = append(all, u)
+		}
+	}
+	return all
 }
 
 // Alerts returns the open alerts, soft and hard, the oldest first. Withheld says which of them are not told.

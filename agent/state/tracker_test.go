@@ -3,6 +3,7 @@ package state_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -270,5 +271,61 @@ func BenchmarkObserve(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		tracker.Observe(r)
+	}
+}
+
+// TestTrackerCommitsBeforeItTells reads the file when an alert is told: it must be there.
+func TestTrackerCommitsBeforeItTells(t *testing.T) {
+	o := database.Options{Dir: t.TempDir(), Name: state.File, Migrations: state.Migrations}
+	db, err := database.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tracker := state.Open(t.Context(), state.Options{DB: db})
+	told := make(chan error, 10)
+	tracker.Connect(state.Connection{Sinks: []string{"pager"}, Run: func(string) {}, Tell: func(alerts []alert.Alert) {
+		told <- db.Read(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
+			for _, a := range alerts {
+				var alerts, records int
+				if err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM alert WHERE number = ?), (SELECT count(*) FROM scenario WHERE record LIKE '%' || ? || '%')", a.Number, a.ID).Scan(&alerts, &records); err != nil {
+					return err
+				}
+				if alerts != 1 || records != 1 {
+					return fmt.Errorf("the file has %d alerts %d and %d records of it", alerts, a.Number, records)
+				}
+			}
+			return nil
+		})
+	}})
+	p := &process{t: t, Tracker: tracker}
+	p.run("a", false)
+	if err := <-told; err != nil {
+		t.Error(err)
+	}
+	if err := tracker.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTrackerGoesOnCounting holds that the numbers of alerts rise over a restart, also when nobody takes alerts.
+func TestTrackerGoesOnCounting(t *testing.T) {
+	o := database.Options{Dir: t.TempDir(), Name: state.File, Migrations: state.Migrations}
+	for _, want := range []string{"1 a soft CRITICAL", "2 a hard CRITICAL", "3 a resolved OK"} {
+		db, err := database.Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &process{t: t, db: db, Tracker: state.Open(t.Context(), state.Options{DB: db})}
+		p.Connect(state.Connection{Run: func(string) {}, Tell: func(alerts []alert.Alert) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.told = append(p.told, alerts...)
+		}})
+		p.run("a", want[0] == '3')
+		if got := p.heard(1); got != want {
+			t.Errorf("told %s, want %s", got, want)
+		}
+		p.stop()
 	}
 }

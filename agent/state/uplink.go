@@ -32,6 +32,8 @@ type uplink struct {
 	began   time.Time       // of the suspicion: start of the first failed run; zero if there is none
 	until   time.Time       // when alerts wait no longer because of it
 	failed  map[string]bool // hosts that failed since then
+	asked   []string        // hosts that have to fail, too
+	isAsked bool
 
 	confirmed bool
 }
@@ -121,13 +123,16 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 		if len(u.known) < uplinkHosts || u.answer.After(r.Started) {
 			return nil
 		}
-		u.began, u.until, u.failed = r.Started, now.Add(uplinkHold), make(map[string]bool)
-		if p := m.record(r.Identity).find(RuleFailures); p == nil || p.Told == nil || p.Told.State != alert.Hard {
-			m.askOthers(hosts[0], now)
-		}
+		u.began, u.until, u.failed, u.asked = r.Started, now.Add(uplinkHold), make(map[string]bool), nil
+		u.isAsked = false
 	}
 	u.failed[hosts[0]] = true
-	if len(u.failed) < uplinkHosts {
+	p := m.record(r.Identity).find(RuleFailures)
+	if isNews := p == nil || p.Told == nil || p.Told.State != alert.Hard; !u.isAsked && (isNews || len(u.failed) >= uplinkHosts) {
+		u.isAsked = true
+		m.askOthers(now)
+	}
+	if len(u.failed) < uplinkHosts || slices.ContainsFunc(u.asked, func(h string) bool { return !u.failed[h] }) {
 		return nil
 	}
 	if !u.confirmed {
@@ -143,18 +148,31 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 		Remedy: "check the network of this machine: its cable, its route and its provider; name hosts that always answer under uplink.references in stepwatch.yml, to be sure"}
 }
 
-// askOthers has some scenarios run that got answers from other hosts, so that a suspicion ends soon.
-func (m *machine) askOthers(host string, now time.Time) {
-	asked := map[string]bool{host: true}
+// askOthers has some scenarios run that got answers from other hosts, so that a suspicion ends soon: those that answered last and
+// have had no problem lately.
+func (m *machine) askOthers(now time.Time) {
+	var best []*record // of different hosts, the latest first
 	for _, rec := range m.order {
-		if len(rec.hosts) != 1 || asked[rec.hosts[0]] || rec.Proven != result.OK {
+		if len(rec.hosts) != 1 || m.uplink.failed[rec.hosts[0]] || rec.Results.bad > 0 || rec.Proven != result.OK {
 			continue
 		}
-		asked[rec.hosts[0]] = true
-		m.ask(rec, now)
-		if len(asked) > uplinkHosts {
-			return
+		same := slices.IndexFunc(best, func(other *record) bool { return other.hosts[0] == rec.hosts[0] })
+		if same >= 0 {
+			if !rec.ProvenAt.After(best[same].ProvenAt) {
+				continue
+			}
+			best = slices.Delete(best, same, same+1)
 		}
+		at := slices.IndexFunc(best, func(other *record) bool { return rec.ProvenAt.After(other.ProvenAt) })
+		if at < 0 {
+			at = len(best)
+		}
+		best = slices.Insert(best, at, rec)
+		best = best[:min(len(best), uplinkHosts)]
+	}
+	for _, rec := range best {
+		m.uplink.asked = append(m.uplink.asked, rec.hosts[0])
+		m.ask(rec, now)
 	}
 }
 
