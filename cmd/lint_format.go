@@ -53,6 +53,7 @@ var lintRules = []struct {
 	{ruleRuby, "A Ruby file of Cucumber has code that does not run, or that a sentence replaces.", warned},
 	{ruleTime, "Intervals, deadlines, waits and budgets contradict each other.", warned},
 	{ruleBrowser, "A setting has no effect on scenarios tagged @browser.", warned},
+	{ruleMaintenance, "A maintenance window selects nothing, is over, or may mean another time zone.", note},
 }
 
 // sources has the lines of the files with findings, to compute where a finding ends.

@@ -1,9 +1,7 @@
 package cmd
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -11,33 +9,6 @@ import (
 	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/features"
 )
-
-// openSilences opens the silences in the state directory, for an agent, and adds the maintenance windows of the configuration.
-// If that is not possible, or not mine, they are only in memory, and the log says so. Whoever calls it closes the Book after the
-// agent.
-func openSilences(ctx context.Context, set *set, mine bool, log *slog.Logger) (*silence.Book, error) {
-	const lost = "silences are in memory only: they end when the agent restarts"
-	var store silence.Store
-	if mine {
-		opened, err := silence.NewStore(ctx, set.target().StateDir, log)
-		switch {
-		case err == nil:
-			store = opened
-		case unsafeState(err) != nil:
-			return nil, unsafeState(err)
-		default:
-			log.Error(lost, "error", err)
-		}
-	} else {
-		log.Warn(lost)
-	}
-	book, err := silence.Open(ctx, store, log)
-	if err != nil {
-		log.Error("some silences could not be read: their alerts are told", "error", err)
-	}
-	book.SetWindows(set.config.Maintenance)
-	return book, nil
-}
 
 // ruleMaintenance is for maintenance windows that are probably not as they are meant.
 const ruleMaintenance features.Rule = "maintenance"

@@ -210,6 +210,16 @@ func TestReadTime(t *testing.T) {
 	}
 }
 
+// TestMaintenanceRule holds that every format describes the rule of windows.
+func TestMaintenanceRule(t *testing.T) {
+	for _, rule := range lintRules {
+		if rule.id == ruleMaintenance {
+			return
+		}
+	}
+	t.Error("no description: SARIF cannot show the findings")
+}
+
 // TestLintMaintenance notes windows that are probably not as they are meant.
 func TestLintMaintenance(t *testing.T) {
 	dir := t.TempDir()

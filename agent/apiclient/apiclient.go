@@ -368,7 +368,7 @@ func (e *Error) Error() string {
 	case e.Err != nil:
 		return e.unanswered()
 	case e.Status == http.StatusUnauthorized && e.User == "":
-		return fmt.Sprintf("the agent at %s wants a login%s: use --user NAME --password-file FILE, or --netrc FILE", e.URL, said)
+		return fmt.Sprintf("the agent at %s wants a login: use --user NAME --password-file FILE, or --netrc FILE", e.URL)
 	case e.Status == http.StatusUnauthorized:
 		return fmt.Sprintf("the agent at %s refuses the login of %q%s: compare the name and the password with basic_auth_users in its web configuration file", e.URL, e.User, said)
 	case e.Status == http.StatusForbidden && e.User == "" && !e.loopback:

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stepwatch/stepwatch/agent/apiclient"
 )
@@ -60,7 +62,7 @@ func agent(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		fmt.Fprintf(w, `{"name": %q}`, r.Method+" "+r.URL.RequestURI())
 	case user == "":
-		problem(401, `{}`)
+		problem(401, `{"detail": "a login is needed here: use curl -u NAME"}`)
 	case user != "alice" || password != "secret word":
 		problem(401, `{"title": "Unauthorized"}`)
 	case r.Method != http.MethodGet:
@@ -235,4 +237,37 @@ func TestRedirectKeepsTheLogin(t *testing.T) {
 	if err := c.Post(t.Context(), "/api/silences", named{}, nil); err == nil || asked {
 		t.Errorf("got %v, asked elsewhere: %v", err, asked)
 	}
+}
+
+// FuzzAnswer holds that whatever a server answers is an answer or an error in one printable line.
+func FuzzAnswer(f *testing.F) {
+	f.Add(200, "application/json", `{"name": "x"}`)
+	f.Add(400, "application/problem+json", `{"detail": "a\u001b[2Jb\nc"}`)
+	f.Add(401, "text/plain; charset=utf-8", "no\x00\xff")
+	f.Add(302, "", "")
+	f.Fuzz(func(t *testing.T, status int, media, body string) {
+		if status < 200 || status > 599 {
+			return
+		}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", media)
+			w.WriteHeader(status)
+			fmt.Fprint(w, body)
+		}))
+		defer server.Close()
+		c, err := apiclient.New(apiclient.Options{URL: server.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var into any
+		err = c.Get(t.Context(), "/api", nil, &into)
+		if err == nil {
+			return
+		}
+		said := err.Error()
+		if strings.ContainsFunc(said, unicode.IsControl) || !utf8.ValidString(said) || len(said) > 8000 {
+			t.Errorf("%d %q %q: %q", status, media, body, said)
+		}
+	})
 }

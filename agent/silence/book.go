@@ -115,8 +115,13 @@ func Open(ctx context.Context, store Store, log *slog.Logger) (*Book, error) {
 	if err != nil {
 		err = fmt.Errorf("read the silences: %w", err)
 	}
+	var useless []string
 	for _, s := range silences {
 		m, invalid := s.Matchers.compile()
+		if invalid != nil && s.State(time.Now()) == Ended {
+			useless = append(useless, s.ID)
+			continue
+		}
 		if invalid != nil { // of a version with other rules
 			b.log.Error("a kept silence cannot be used: make it again", "silence", s.ID, "author", s.Author, "reason", s.Reason, "error", invalid)
 			continue
@@ -125,6 +130,9 @@ func Open(ctx context.Context, store Store, log *slog.Logger) (*Book, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(useless) > 0 {
+		err = errors.Join(err, store.Delete(ctx, useless...))
+	}
 	b.arrange(ctx, time.Now())
 	return b, err
 }

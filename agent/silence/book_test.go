@@ -1,10 +1,12 @@
 package silence
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -249,6 +251,26 @@ func TestUnreadableSilence(t *testing.T) {
 	b, err := Open(t.Context(), store, nil)
 	if err == nil || !strings.Contains(err.Error(), "read the silences: read the silence 00000002: ") || !strings.Contains(quiet(b, relay), "00000001") {
 		t.Errorf("got %v, %s", err, quiet(b, relay))
+	}
+}
+
+// TestOtherVersion holds that a silence whose matchers this version does not accept is named while it holds, and then removed.
+func TestOtherVersion(t *testing.T) {
+	store := openStore(t, t.TempDir())
+	other := Silence{ID: "00000001", Author: "alice", Reason: "x", End: time.Now().Add(time.Hour), Matchers: Matchers{Tags: "@a nand @b"}}
+	over := Silence{ID: "00000002", Author: "bob", Reason: "x", End: time.Now().Add(-time.Hour), Matchers: Matchers{Tags: "@a nand @b"}}
+	if err := store.Put(t.Context(), other, over); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	if b, err := Open(t.Context(), store, slog.New(slog.NewTextHandler(&log, nil))); err != nil || len(b.List()) > 0 || quiet(b, relay) != "heard" {
+		t.Errorf("got %+v, %v", b.List(), err)
+	}
+	if said := log.String(); !strings.Contains(said, "a kept silence cannot be used: make it again") || !strings.Contains(said, "00000001") || strings.Contains(said, "00000002") {
+		t.Error(said)
+	}
+	if kept, err := store.Load(t.Context()); err != nil || len(kept) != 1 || kept[0].ID != "00000001" {
+		t.Errorf("kept %+v, %v", kept, err)
 	}
 }
 
