@@ -90,15 +90,54 @@ func (b *Inbox) Set(all jobreport.Jobs, secrets steps.Secrets) {
 	}
 	b.jobs, b.secrets, b.hidden = next, secrets, nil
 	b.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(next)) {
+	names := slices.Sorted(maps.Keys(next))
+	for _, name := range names {
 		e := next[name]
 		e.Lock()
 		e.Job, e.read = all[name], time.Time{}
-		if _, err := b.load(e); err != nil {
-			b.log.Error("the reports of a job cannot be kept: it is UNKNOWN until they can", "job", name, "error", err)
-		}
 		e.Unlock()
 	}
+	if len(names) == 0 {
+		b.mu.Lock()
+		store := b.store
+		b.mu.Unlock()
+		if store == nil {
+			return // no file is needed
+		}
+	}
+	if err := b.wait(names, next); err != nil {
+		b.log.Error("the reports of jobs cannot be kept: they are UNKNOWN until they can", "error", err)
+	}
+}
+
+// wait notes since when stepwatch waits for the reports of each job: one that was taken out of the configuration, and then
+// added again, could not report meanwhile.
+func (b *Inbox) wait(names []string, all map[string]*entry) error {
+	store, err := b.records()
+	if err != nil {
+		return err
+	}
+	added, err := store.Wait(names)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, b.begin(all[name], slices.Contains(added, name)))
+	}
+	return errors.Join(errs...)
+}
+
+// begin loads the record of a job, and waits for it from now on if it was added.
+func (b *Inbox) begin(e *entry, added bool) error {
+	e.Lock()
+	defer e.Unlock()
+	store, err := b.load(e)
+	if err != nil || !added {
+		return err
+	}
+	e.record.Since = b.now()
+	return store.Save(e.record)
 }
 
 // records returns the store. It is opened when there is a job, and again after it could not be.

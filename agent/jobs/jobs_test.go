@@ -300,6 +300,37 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestAddedAgain holds that a job could not report while it was not in the configuration.
+func TestAddedAgain(t *testing.T) {
+	b := newBench(t)
+	b.send(t, "POST", "/ping/backup/"+secret, "")
+	since := b.read(t, "backup").Since
+	b.Set(jobreport.Jobs{"strict": {Secret: "backup"}}, b.secrets)
+	b.Set(nil, b.secrets)
+	b.Set(jobreport.Jobs{"backup": {Secret: "backup"}}, b.secrets)
+	if r := b.read(t, "backup"); !r.Since.After(since) || r.Success == nil {
+		t.Errorf("got %+v", r)
+	}
+	b.server.Close()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, jobs := range []jobreport.Jobs{{"backup": {Secret: "backup"}}, {"strict": {Secret: "backup"}}, {"backup": {Secret: "backup"}}} {
+		since = b.read(t, "backup").Since
+		next := New(b.state, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		next.Set(jobs, b.secrets)
+		if err := next.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if r := b.read(t, "backup"); i == 0 && !r.Since.Equal(since) {
+			t.Errorf("a restart counts as a new beginning: %+v, before it was %s", r, since)
+		}
+	}
+	if r := b.read(t, "backup"); !r.Since.After(since) {
+		t.Errorf("got %+v, before it was %s", r, since)
+	}
+}
+
 func TestDamagedFile(t *testing.T) {
 	b := newBench(t)
 	b.send(t, "POST", "/ping/backup/"+secret, "")

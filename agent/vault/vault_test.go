@@ -65,3 +65,17 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// TestValues holds that all secrets that can be read are returned, to be hidden.
+func TestValues(t *testing.T) {
+	t.Setenv("STEPWATCH_TEST_SECRET", "from the environment")
+	v := New(t.TempDir())
+	for name, source := range map[string]Source{"a": {Env: "STEPWATCH_TEST_SECRET"}, "b": {File: "missing"}, "c": {Command: []string{"printf", "from a command"}}} {
+		if err := v.Add(name, source); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(v.Values(context.Background()), ", "); got != "from the environment, from a command" {
+		t.Errorf("got %s", got)
+	}
+}

@@ -228,6 +228,9 @@ func (j *judged) notHeard(from, to time.Time) error {
 	return steps.Fail(result.ReasonNotReceived, result.BlameMonitor, "no report of the job %q is known, but no agent took reports from %s %s, so one may be lost: %s", j.Job, shown(gap.From), until, remedy)
 }
 
+// silent reports whether the job has reported no end since stepwatch waits for it.
+func (j *judged) silent() bool { return j.Last() == nil || j.Last().At.Before(j.Since) }
+
 // waiting returns the failure of a job of which nothing can be known yet.
 func (j *judged) waiting(due string) error {
 	return steps.Fail(result.ReasonNotReceived, result.BlameMonitor, "the job %q has not reported yet: stepwatch has waited since %s, %s%s", j.Job, shown(j.Since), due, j.last())
@@ -251,7 +254,7 @@ func succeededLately(_ context.Context, w *steps.World, a steps.Args) error {
 		w.Note(note)
 		return nil
 	}
-	if j.Last() == nil && j.Since.After(begin) {
+	if j.Since.After(begin) && j.silent() {
 		return j.waiting(fmt.Sprintf("and success is due by %s", shown(j.Since.Add(limit))))
 	}
 	if err := j.notHeard(begin, j.now); err != nil {

@@ -113,6 +113,14 @@ func TestSentences(t *testing.T) {
 			`CRITICAL not_received: the job "backup" has never reported success: stepwatch has waited since ` + at + ` \(10 days\), wanted one in the last 26 hours: does it run, and does it reach the agent\?`},
 		{"not yet", func(s *scene) { s.Since = s.ago("1h") }, lately,
 			`UNKNOWN not_received: the job "backup" has not reported yet: stepwatch has waited since ` + at + `, and success is due by ` + at},
+		{"added again", func(s *scene) { s.AddEnd(s.ago("100h"), "", 0, "", false); s.Since = s.ago("1h") }, lately,
+			`UNKNOWN not_received: the job "backup" has not reported yet: stepwatch has waited since ` + at + `, and success is due by ` + at},
+		{"added again, and failed", func(s *scene) {
+			s.AddEnd(s.ago("100h"), "", 0, "", false)
+			s.Since = s.ago("2h")
+			s.AddEnd(s.ago("1h"), "", 1, "", false)
+		}, lately,
+			`CRITICAL not_received: the job "backup" reported success .*`},
 		{"nothing but a failure", func(s *scene) { s.Since = s.ago("1h"); s.AddEnd(s.ago("5m"), "", jobreport.Unstated, "", false) }, lately,
 			`CRITICAL not_received: the job "backup" has never reported success: .*; its last run ended 5m ago with failure`},
 		{"from the future", func(s *scene) { s.AddEnd(s.ago("-2h"), "", 0, "", false) }, lately,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/stepwatch/stepwatch/steps/limit"
@@ -51,7 +52,7 @@ func Read(stateDir, job string, now time.Time) (*Record, *Presence, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &Store{dir}
+	s := &Store{dir: dir}
 	r, err := s.record(job)
 	if err != nil {
 		return nil, nil, errors.Join(none(err), s.Close())
@@ -98,8 +99,11 @@ func decode(path, job string, content []byte) (*Record, error) {
 	return r, nil
 }
 
-// Store writes records. One process uses it; its methods may not be called concurrently for the same job.
-type Store struct{ dir *statedir.Dir }
+// Store writes records. One process uses it; the methods about a record may not be called concurrently for the same job.
+type Store struct {
+	dir *statedir.Dir
+	mu  sync.Mutex // held while the presence is read and written
+}
 
 // Open opens the records in a state directory for writing, and removes what a killed process did not finish.
 func Open(stateDir string) (*Store, error) {
@@ -112,7 +116,7 @@ func Open(stateDir string) (*Store, error) {
 		return nil, err
 	}
 	dir.RemoveStale()
-	return &Store{dir}, nil
+	return &Store{dir: dir}, nil
 }
 
 // Close closes the directory.
@@ -161,6 +165,7 @@ type Gap struct {
 // Presence says when an agent took reports. A verdict that no report came holds only for those times.
 type Presence struct {
 	Last time.Time `json:"last"` // when it last did
+	Jobs []string  `json:"jobs"` // of which it took reports then
 	Gaps []Gap     `json:"gaps,omitempty"`
 }
 
@@ -175,10 +180,12 @@ const (
 	presenceLate  = PresenceEvery + 30*time.Second
 )
 
-var presenceSize = limit.Define(limit.Limit{Subject: "job", What: "the times at which an agent took reports", Unit: "bytes", Most: 64 << 10})
+var presenceSize = limit.Define(limit.Limit{Subject: "job", What: "the times at which an agent took reports", Unit: "bytes", Most: 256 << 10})
 
 // Begin notes that the agent takes reports from now on, after it did not since the last Present.
 func (s *Store) Begin(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	p, err := s.presence()
 	if err != nil {
 		p = &Presence{} // a damaged one is replaced: since when stepwatch waits is in the records
@@ -191,8 +198,27 @@ func (s *Store) Begin(now time.Time) error {
 	return s.savePresence(p)
 }
 
+// Wait notes of which jobs the agent takes reports from now on, and returns those that it took none of before.
+func (s *Store) Wait(jobs []string) (added []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.presence()
+	if err != nil {
+		return nil, err
+	}
+	for _, job := range jobs {
+		if !slices.Contains(p.Jobs, job) {
+			added = append(added, job)
+		}
+	}
+	p.Jobs = slices.Sorted(slices.Values(jobs))
+	return added, s.savePresence(p)
+}
+
 // Present notes that the agent has taken reports until now. It is called at least every PresenceEvery, and at the end.
 func (s *Store) Present(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	p, err := s.presence()
 	if err != nil {
 		return err
