@@ -33,7 +33,7 @@ type watchedAgent struct {
 	end      func()
 }
 
-func startAgent(t *testing.T, dir string, args ...string) *watchedAgent {
+func reloadable(t *testing.T, dir string, args ...string) *watchedAgent {
 	t.Helper()
 	a := &watchedAgent{t: t, dir: dir, errs: &syncBuffer{}, save: saver(t, dir)}
 	a.terminal = &terminal{out: io.Discard, err: a.errs}
@@ -105,7 +105,7 @@ func TestAgentReloads(t *testing.T) {
 	save("stepwatch.yml", "features: [features]\nname: here\nsecrets: {pin: {file: pin}}\n")
 	save("pin", "1234\n")
 	save("features/site.feature", visits(site.HTTPAddr, 20, "Welcome"))
-	a := startAgent(t, dir)
+	a := reloadable(t, dir)
 	defer a.end()
 	runs := `stepwatch_scenario_runs_total{feature="Site",scenario="Home 0",status="passed"}`
 	until(t, "runs", func() bool { return a.metric(runs) > "1" })
@@ -203,7 +203,7 @@ func TestReloadAfterAStartWithMistakes(t *testing.T) {
 	save("stepwatch.yml", "features: [.]\n")
 	save("good.feature", strings.Replace(visits("127.0.0.1:1", 1, "x"), "Feature: Site", "Feature: Good", 1))
 	save("bad.feature", "Feature: Bad\n  Scenaro: One\n")
-	a := startAgent(t, dir)
+	a := reloadable(t, dir)
 	defer a.end()
 	mistakes := `stepwatch_load_mistakes{file="` + filepath.Join(dir, "bad.feature") + `"}`
 	until(t, "the mistake", func() bool { return a.metric(mistakes) == "1" })
@@ -226,7 +226,7 @@ func TestReloadsAreShared(t *testing.T) {
 	dir := t.TempDir()
 	saver(t, dir)("a.feature", visits("127.0.0.1:1", 50, "x"))
 	saver(t, dir)("stepwatch.yml", "")
-	a := startAgent(t, dir, "--watch=false", filepath.Join(dir, "a.feature"))
+	a := reloadable(t, dir, "--watch=false", filepath.Join(dir, "a.feature"))
 	defer a.end()
 	var all sync.WaitGroup
 	for range 30 {
