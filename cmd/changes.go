@@ -154,11 +154,15 @@ func (n *notifier) follow(w *watched, dirs []string) (more bool) {
 		if err != nil {
 			continue // it is gone, which its parent tells
 		}
-		if err := n.kernel.Add(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		switch err := n.kernel.Add(dir); {
+		case err == nil:
+			n.known[dir], more = info, true
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
+			// It is gone, or is only above what is watched: no file in it can be found. The rare look has to do.
+		default:
 			n.cannot(fmt.Errorf("watch %s: %w", dir, err))
-			break
+			return more
 		}
-		n.known[dir], more = info, true
 	}
 	return more
 }

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -70,4 +71,51 @@ func TestHangupReloads(t *testing.T) {
 			t.Errorf("exit code %d\n%s", code, out)
 		}
 	})
+}
+
+// TestBrowserOverReloads holds that the browser goes on as long as its settings are the same, and that otherwise another one takes
+// its place while the old one ends.
+func TestBrowserOverReloads(t *testing.T) {
+	t.Parallel()
+	v := newVisited(t)
+	feature := v.write(t, "", "/")
+	cmd := v.program(t, "agent", "--watch=false", "--listen", "127.0.0.1:0", "--config", "stepwatch.yml", feature)
+	out := begin(t, cmd)
+	profile := func() string {
+		_, profiles := v.left()
+		return strings.Join(profiles, " ")
+	}
+	visits := func() {
+		t.Helper()
+		before := v.hits("/")
+		until(t, "visits", func() bool { return v.hits("/") > before+1 })
+	}
+	reload := func(n int) {
+		t.Helper()
+		_ = cmd.Process.Signal(syscall.SIGHUP)
+		until(t, "a reload", func() bool { return strings.Count(out.String(), "because=SIGHUP") == n })
+		visits()
+	}
+	visits()
+	first := profile()
+	if err := os.WriteFile(filepath.Join(v.dir, "stepwatch.yml"), []byte("state: state\nworkers: 20\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reload(1)
+	if now := profile(); now != first {
+		t.Errorf("the browser of %s was replaced by that of %s", first, now)
+	}
+	if err := os.WriteFile(filepath.Join(v.dir, "stepwatch.yml"), []byte("state: state\nbrowser: {runs: 400}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reload(2)
+	until(t, "the end of the old browser", func() bool { now := profile(); return now != "" && !strings.Contains(now, first) })
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if code := ended(t, cmd, 30*time.Second); code != exitPassed {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	v.nothingLeft(t)
+	if strings.Contains(out.String(), "alert ") {
+		t.Errorf("a reload raised an alert:\n%s", out)
+	}
 }

@@ -312,6 +312,9 @@ func (r *reloader) use(b *browser.Browser) (ended func()) {
 	}
 }
 
+// fixed are the settings that take effect at the start alone, besides those that config.Again keeps.
+var fixed = []string{"exporters"}
+
 // also says what else a user has to know about a set that was taken, and remembers its configuration.
 func (r *reloader) also(s *set) string {
 	text := ""
@@ -319,8 +322,10 @@ func (r *reloader) also(s *set) string {
 		text += "; settings that changed: " + strings.Join(changed, ", ")
 	}
 	kept := s.config.Kept
-	if slices.Contains(s.config.Differing(r.begun), "exporters") {
-		kept = append(kept, "exporters")
+	for _, name := range s.config.Differing(r.begun) {
+		if slices.Contains(fixed, name) {
+			kept = append(kept, name)
+		}
 	}
 	if len(kept) > 0 {
 		text += "; these keep their old value until a restart: " + strings.Join(kept, ", ")

@@ -194,6 +194,32 @@ func TestAgentReloads(t *testing.T) {
 	}
 }
 
+// TestReloadAfterAStartWithMistakes holds that a scenario that was UNKNOWN from the start runs once its file is mended, and that the
+// page no longer has the mistake.
+func TestReloadAfterAStartWithMistakes(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	dir := t.TempDir()
+	save := saver(t, dir)
+	save("stepwatch.yml", "features: [.]\n")
+	save("good.feature", strings.Replace(visits("127.0.0.1:1", 1, "x"), "Feature: Site", "Feature: Good", 1))
+	save("bad.feature", "Feature: Bad\n  Scenaro: One\n")
+	a := reloadable(t, dir)
+	defer a.end()
+	mistakes := `stepwatch_load_mistakes{file="` + filepath.Join(dir, "bad.feature") + `"}`
+	until(t, "the mistake", func() bool { return a.metric(mistakes) == "1" })
+	if status, answer := a.post(); status != http.StatusBadRequest || !strings.Contains(answer, "bad.feature:1:1") {
+		t.Errorf("got %d %s", status, answer)
+	}
+	a.save("bad.feature", "Feature: Bad\n  Scenario: One\n    Then there is no file \"/nothing\"\n")
+	until(t, "the mended scenario", func() bool { return strings.Contains(get(t, a.url+"/metrics"), `{feature="Bad",scenario="One"`) })
+	if got := a.metric(mistakes); got != "" {
+		t.Errorf("the page still has %q mistakes", got)
+	}
+	if page := get(t, a.url+"/metrics"); strings.Contains(page, wholeFile) {
+		t.Error("the page still has the scenario of the whole file")
+	}
+}
+
 // TestReloadsAreShared asks for many reloads at once: each has its answer from one that began after it was asked for.
 func TestReloadsAreShared(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())

@@ -82,7 +82,7 @@ func Default() *Config {
 func Load(path string) (*Config, error) { return load(path, nil) }
 
 // Again is Load for a program that already runs with a configuration. The settings that need a restart keep their values, and
-// Kept names them.
+// Kept names them. A file that was there before must be there.
 func Again(path string, before *Config) (*Config, error) { return load(path, before) }
 
 func load(path string, before *Config) (*Config, error) {
@@ -91,7 +91,7 @@ func load(path string, before *Config) (*Config, error) {
 		path = DefaultPath
 	}
 	source, err := readFile(path)
-	if optional && errors.Is(err, fs.ErrNotExist) {
+	if optional && errors.Is(err, fs.ErrNotExist) && (before == nil || before.Path == "") {
 		path, source, err = "", nil, nil
 	}
 	if err != nil {
