@@ -283,7 +283,7 @@ func (s *scene) keep(change func(r *jobreport.Record, now time.Time)) error {
 	now := time.Now()
 	r := jobreport.New("backup", now.Add(-240*time.Hour))
 	change(r, now)
-	return errors.Join(store.Begin(now.Add(-240*time.Hour)), store.Present(now), store.Save(r), store.Close())
+	return errors.Join(store.Begin(now), store.Save(r), store.Close())
 }
 
 // tell starts a time server whose clock is wrong by so much; -1 is one that does not know the time.

@@ -228,30 +228,37 @@ func TestPresence(t *testing.T) {
 	must(s.Begin(at(1.2))) // a quick restart: a client that tries again loses nothing
 	must(s.Present(at(2)))
 	must(s.Begin(at(60)))
-	must(s.Present(at(61)))
+	for m := 61.0; m <= 200; m++ {
+		must(s.Present(at(m)))
+	}
+	must(s.Present(at(260))) // the machine was suspended
+	must(s.Present(at(261)))
 	if _, _, err := s.Load("backup", noon); err != nil {
 		t.Fatal(err)
 	}
-	_, p, err := Read(state, "backup", at(62))
+	_, p, err := Read(state, "backup", at(262))
 	must(err)
 	if gap, missed := p.Missed(at(30), at(40)); !missed || !gap.From.Equal(at(2)) || !gap.To.Equal(at(60)) {
 		t.Errorf("got %v, %t", gap, missed)
 	}
-	for _, span := range [][2]float64{{0, 1.9}, {60, 62}} {
+	if gap, missed := p.Missed(at(210), at(220)); !missed || !gap.To.Equal(at(260)) {
+		t.Errorf("suspended: got %v, %t", gap, missed)
+	}
+	for _, span := range [][2]float64{{0, 1.9}, {60, 199}, {260, 262}} {
 		if gap, missed := p.Missed(at(span[0]), at(span[1])); missed {
 			t.Errorf("%v: got %v", span, gap)
 		}
 	}
 	for i := range 3 * presenceLimit { // an agent that is ended again and again
-		must(s.Begin(at(float64(100 + 2*i))))
+		must(s.Begin(at(float64(300 + 2*i))))
 	}
 	if content, err := os.ReadFile(filepath.Join(state, "jobs", presenceFile)); err != nil || int64(len(content)) > presenceSize.Most {
 		t.Errorf("%d bytes, %v", len(content), err)
 	}
-	must(s.Present(at(1000)))
-	_, p, err = Read(state, "backup", at(1090)) // nobody has listened since 1000
+	must(s.Present(at(2000)))
+	_, p, err = Read(state, "backup", at(2090)) // nobody has listened since 2000
 	must(err)
-	if _, missed := p.Missed(at(1080), at(1085)); !missed {
+	if _, missed := p.Missed(at(2080), at(2085)); !missed {
 		t.Error("an agent that has ended is not noticed")
 	}
 }

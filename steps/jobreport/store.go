@@ -190,12 +190,17 @@ func (s *Store) Begin(now time.Time) error {
 	if err != nil {
 		p = &Presence{} // a damaged one is replaced: since when stepwatch waits is in the records
 	}
-	if gap := now.Sub(p.Last); !p.Last.IsZero() && gap >= gapLeast {
+	p.note(now, gapLeast)
+	return s.savePresence(p)
+}
+
+// note notes that reports are taken now, and a gap if the last time is that long ago.
+func (p *Presence) note(now time.Time, least time.Duration) {
+	if gap := now.Sub(p.Last); !p.Last.IsZero() && gap >= least {
 		p.Gaps = append(p.Gaps, Gap{p.Last, now})
 		p.Gaps = slices.Delete(p.Gaps, 0, max(0, len(p.Gaps)-presenceLimit))
 	}
 	p.Last = now
-	return s.savePresence(p)
 }
 
 // Wait notes of which jobs the agent takes reports from now on, and returns those that it took none of before.
@@ -223,7 +228,7 @@ func (s *Store) Present(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	p.Last = now
+	p.note(now, presenceLate) // the machine was suspended, or nothing could be written
 	return s.savePresence(p)
 }
 
