@@ -91,6 +91,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	s.agent.Mistakes = mistakes
 	reloads := newReloader(load, f.Args(), set, s.runner, s.agent, log, unread, begun)
 	defer reloads.stop()
+	s.reloads = reloads
 	s.mux.Handle("/-/reload", reloads.handler())
 	kept := evidence.New(set.config.EvidenceDir(), set.config.Evidence, log)
 	s.agent.Sinks["evidence"] = kept
@@ -143,6 +144,7 @@ type service struct {
 	keep    *keeping
 	inbox   *jobs.Inbox
 	probes  *probing
+	reloads *reloader // nil if nothing is loaded again
 	recent  *recent.Recorder
 	latest  *latest.Results
 	log     *slog.Logger
@@ -221,8 +223,8 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 	if err != nil {
 		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", o.listen, err)
 	}
-	s.inbox = takeReports(mux, set, log)
-	s.server = httpserver.New(listener, httpserver.Options{Handler: mux, Web: web, ListenHost: httpserver.Host(o.listen),
+	s.inbox = takeReports(set, log)
+	s.server = httpserver.New(listener, httpserver.Options{Handler: mux, OwnSecret: map[string]http.Handler{jobs.Prefix: s.inbox}, Web: web, ListenHost: httpserver.Host(o.listen),
 		Connections: httpserver.Connections(lack.Read().OpenFiles), Profiles: o.profiles, Log: log})
 	return s, nil
 }

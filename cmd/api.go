@@ -19,13 +19,21 @@ func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 		Agent: func() api.Agent {
 			counts := s.recent.Counts()
 			a := api.Agent{Name: name, Version: version(), Started: started, Recent: &counts}
-			a.Take(s.agent.Stats())
+			stats := s.stats()
+			a.Take(stats)
+			a.States = s.keep.storage(s.agent.States.Trouble())
+			if h := stats.History; h != nil {
+				a.History = &api.Storage{Path: h.Path, Bytes: h.Bytes, LastWrite: h.LastWrite, Dropped: h.Dropped, Error: h.Problem, SetAside: h.Aside}
+			}
+			if s.reloads != nil {
+				a.Reload = s.reloads.last.Load()
+			}
 			if err := web.Err(); err != nil {
 				a.Troubles = append(a.Troubles, "the web configuration has a mistake, and the last good one is used: "+err.Error())
 			}
 			a.Troubles = append(a.Troubles, lacks(s.agent.States)...)
-			if err := s.agent.States.Trouble(); err != nil {
-				a.Troubles = append(a.Troubles, "the states of the scenarios are not kept: "+err.Error())
+			if a.States == nil {
+				a.Troubles = append(a.Troubles, "states, alerts and silences are in memory only: the log of the start says why")
 			}
 			return a
 		}}

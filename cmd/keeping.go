@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/stepwatch/stepwatch/agent/api"
 	"github.com/stepwatch/stepwatch/agent/database"
 	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/agent/silence"
@@ -17,7 +18,20 @@ type keeping struct {
 	states   *state.Tracker // closed by the agent
 	silences *silence.Book
 	history  *history.History // of the runs; nil without one. It is closed by the service, when it has its last results
+	db       *database.DB     // of the states; nil if they are in memory only
 	files    []io.Closer
+}
+
+// storage describes the file of the states. trouble is why it was not written the last time.
+func (k *keeping) storage(trouble error) *api.Storage {
+	if k.db == nil {
+		return nil
+	}
+	s := &api.Storage{Path: k.db.Path(), Bytes: k.db.Bytes(), SetAside: k.db.Aside()}
+	if trouble != nil {
+		s.Error = trouble.Error()
+	}
+	return s
 }
 
 // inMemory returns a keeping that forgets everything at the end of the program.
@@ -65,7 +79,7 @@ func (k *keeping) open(ctx context.Context, set *set, log *slog.Logger) error {
 	db, err := database.Open(ctx, database.Options{Dir: dir, Name: state.File, Migrations: state.Migrations, Log: log})
 	switch {
 	case err == nil:
-		o.DB, k.files = db, append(k.files, db)
+		k.db, o.DB, k.files = db, db, append(k.files, db)
 	case unsafeState(err) != nil:
 		return unsafeState(err)
 	default:

@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent"
+	"github.com/stepwatch/stepwatch/agent/api"
 	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/agent/vault"
 	"github.com/stepwatch/stepwatch/exporters"
@@ -44,6 +46,8 @@ type reloader struct {
 
 	browser  *browser.Browser         // of the latest good set
 	browsers map[*browser.Browser]int // how many sets may use each
+
+	last atomic.Pointer[api.Reload] // what came of the last one; nil before the first
 
 	// The reload in progress has these:
 	begun    *config.Config // at the start
@@ -198,6 +202,7 @@ func (r *reloader) tell(why, answer string, err error) {
 	switch {
 	case err == nil:
 		r.log.Info("reloaded: "+answer, "because", why)
+		r.last.Store(&api.Reload{At: time.Now(), Success: true})
 		return
 	case errors.As(err, &bad):
 		for _, m := range bad.mistakes {
@@ -210,8 +215,13 @@ func (r *reloader) tell(why, answer string, err error) {
 		what = printable(err.Error())
 	}
 	r.agent.Refused()
+	mistakes := strings.Split(err.Error(), "\n")
+	r.last.Store(&api.Reload{At: time.Now(), Mistakes: mistakes[:min(len(mistakes), mistakesShown)]})
 	r.log.Error("nothing was reloaded: the scenarios go on as they were loaded before", "because", why, "loaded", r.loaded.Format(time.RFC3339), "error", what)
 }
+
+// mistakesShown is how many mistakes of a refused reload the API lists.
+const mistakesShown = 20
 
 // read loads the files. Every mistake in them is an error.
 func (r *reloader) read() (s *set, err error) {
@@ -315,7 +325,7 @@ func (r *reloader) use(b *browser.Browser) (ended func()) {
 }
 
 // fixed are the settings that take effect at the start alone, besides those that config.Again keeps.
-var fixed = []string{"exporters"}
+var fixed = []string{"exporters", "history"}
 
 // also says what else a user has to know about a set that was taken, and remembers its configuration.
 func (r *reloader) also(s *set) string {

@@ -58,6 +58,7 @@ func build(d *document, before *Config) (*Config, error) {
 	}
 	if before != nil {
 		c.keep("listen", &c.Listen, before.Listen)
+		c.keep("web_config", &c.WebConfig, before.WebConfig)
 		c.keep("name", &c.Name, before.Name)
 		c.keep("state", &c.Target.StateDir, before.Target.StateDir)
 	}
