@@ -284,7 +284,11 @@ func (p *historyPage) account(a *history.Account) {
 		sum.OK, sum.Warning, sum.Critical, sum.Unknown = sum.OK+c.OK, sum.Warning+c.Warning, sum.Critical+c.Critical, sum.Unknown+c.Unknown
 	}
 	fmt.Fprintf(p.out, "%s to %s\n", p.paint(bold, full(a.Since)), p.paint(bold, full(a.Until)))
-	fmt.Fprintf(p.out, "%s, %s, %d not OK\n", counted(len(p.scenarios), "scenario"), counted(int(sum.Runs()), "run"), sum.Runs()-sum.OK) //nolint:gosec // a count
+	within := ""
+	if c := a.Counted; a.Since.Sub(c.Since) > time.Second || c.Until.Sub(a.Until) > time.Second {
+		within = fmt.Sprintf(" (runs from %s to %s)", full(c.Since), full(c.Until))
+	}
+	fmt.Fprintf(p.out, "%s, %s, %d not OK%s\n", counted(len(p.scenarios), "scenario"), counted(int(sum.Runs()), "run"), sum.Runs()-sum.OK, p.paint(grey, within)) //nolint:gosec // a count
 	if !p.moment.IsZero() {
 		p.atMoment(a, sum)
 	}
@@ -329,7 +333,7 @@ func (p *historyPage) atMoment(a *history.Account, sum history.Counts) {
 	case failing > 0:
 		fmt.Fprintf(p.out, "\n%s\n", p.paint(red, fmt.Sprintf("At %s, %s failing (marked with >).", at, was(failing, len(p.scenarios)))))
 	case sum.Runs() == 0:
-		fmt.Fprintf(p.out, "\n%s\n", p.paint(yellow, fmt.Sprintf("Nothing is known about %s: no scenario ran around it.", at)))
+		fmt.Fprintf(p.out, "\n%s\n", p.paint(yellow, fmt.Sprintf("Nothing is known about %s: no run of then is in the history.", at)))
 	default:
 		fmt.Fprintf(p.out, "\n%s\n", p.paint(green, fmt.Sprintf("At %s, nothing was failing.", at)))
 	}

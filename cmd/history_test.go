@@ -114,7 +114,7 @@ At DAY TIME, nothing was failing.
 		{historyOptions{at: "3h"}, `DAY TIME to DAY TIME
 2 scenarios, 0 runs, 0 not OK
 
-Nothing is known about DAY TIME: no scenario ran around it.
+Nothing is known about DAY TIME: no run of then is in the history.
 `},
 		{historyOptions{since: "2h", until: "15m", failed: true, paths: []string{"features"}}, `DAY TIME to DAY TIME
 2 scenarios, 92 runs, 10 not OK

@@ -147,7 +147,6 @@ type knownShape struct {
 	*shape
 	reduced bool
 	stored  time.Time // zero if it must be stored
-	json    []byte
 }
 
 // spell is a time in which a scenario was not OK for one reason.
@@ -415,12 +414,12 @@ func (h *History) findShape(k *known, res *result.Result) *knownShape {
 	}
 	reduced := len(k.shapes) >= shapesMost
 	s := &knownShape{shape: newShape(res.Steps, reduced), reduced: reduced}
-	s.json, _ = s.encode() // nothing in it can fail
-	if len(s.json) > shapeBytesMost || s.times+s.measured > valuesMost {
+	json, _ := s.encode() // nothing in it can fail
+	if len(json) > shapeBytesMost || s.times+s.measured > valuesMost {
 		s.shape, s.reduced = newShape(nil, true), true
-		s.json, _ = s.encode()
+		json, _ = s.encode()
 	}
-	sum := sha256.Sum256(s.json)
+	sum := sha256.Sum256(json)
 	s.id = binary.BigEndian.Uint64(sum[:]) >> 8
 	if k.shapes == nil {
 		k.shapes = make(map[uint64]*knownShape)

@@ -4,16 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"math"
 	mathrand "math/rand/v2"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -312,6 +311,24 @@ func TestNumbers(t *testing.T) {
 			}
 		}
 	}
+	// An hour of it, run by run, and from the hours after the single runs are deleted.
+	part := start.Add(30*time.Hour + 5*time.Minute)
+	near, err := b.Account(t.Context(), part, part.Add(20*time.Minute), nil)
+	if c := near.Counts[identity(0).ID()]; err != nil || c.Runs() != 21 || !near.Counted.Since.Equal(part) {
+		t.Errorf("got %+v, %v", near, err)
+	}
+	defer func() {
+		if err := b.db.Load().Write(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, "DELETE FROM blocks")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		far, err := b.Account(t.Context(), part, part.Add(20*time.Minute), nil)
+		if c := far.Counts[identity(0).ID()]; err != nil || c.Runs() != 60 || !far.Counted.Since.Equal(start.Add(30*time.Hour)) || !far.Counted.Until.Equal(start.Add(31*time.Hour-time.Microsecond)) {
+			t.Errorf("got %+v, %v", far, err)
+		}
+	}()
 	// A day of it, run by run, and in whole hours: they count the same.
 	day := start.Add(26 * time.Hour)
 	exact, _, err := b.Percentiles(t.Context(), identity(0).ID(), day, day.Add(24*time.Hour-1), time.Hour, []float64{0.5})
@@ -460,6 +477,3 @@ func TestRunsSelected(t *testing.T) {
 		}
 	}
 }
-
-var _ = filepath.Join
-var _ = strings.Repeat

@@ -66,10 +66,17 @@ type Account struct {
 	Until     time.Time         `json:"until"`
 	Scenarios int               `json:"scenarios"` // that were asked about
 	Counts    map[string]Counts `json:"counts"`    // runs by the scenario's id
+	Counted   Range             `json:"counted"`   // in which they were counted: the range, or the whole hours or days that contain it
 	Spells    []Spell           `json:"failures"`  // that had begun and not ended, by their beginning
 	Events    []Event           `json:"events"`
 	Sessions  []Session         `json:"sessions"` // none: no agent wrote, so nothing is known
 	More      bool              `json:"more"`     // there are more failures or events than the limit
+}
+
+// Range is a range of time, with both ends.
+type Range struct {
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
 }
 
 // AccountMost is how many failures, and how many events, an Account has at most.
@@ -88,10 +95,11 @@ func (r *Reader) Account(ctx context.Context, since, until time.Time, ids []stri
 		if a.Scenarios = len(q.ids); len(ids) > 0 {
 			a.Scenarios = len(numbers)
 		}
-		byNumber, err := q.counts(from, to)
+		byNumber, first, last, err := q.counts(from, to)
 		if err != nil {
 			return err
 		}
+		a.Counted = Range{timeOf(first), timeOf(last)}
 		for n, c := range byNumber {
 			if s := q.ids[n]; s != nil && wanted(n) && c.Runs() > 0 {
 				a.Counts[s.ID] = c

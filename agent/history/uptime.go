@@ -14,8 +14,8 @@ import (
 // exactFor is up to which range runs are counted one by one. In a longer one, whole days in UTC are counted.
 const exactFor = 48 * time.Hour
 
-// Uptime returns how many runs of each scenario had which state, by the scenario's id. A range of more than two days, or one that
-// began before the oldest single runs that are kept, begins at midnight in UTC.
+// Uptime returns how many runs of each scenario had which state, by the scenario's id. In a range of more than two days, whole days in
+// UTC are counted. In one that began before the oldest single runs that are kept, whole hours are.
 func (r *Reader) Uptime(ctx context.Context, since, until time.Time) (map[string]Counts, error) {
 	all := make(map[string]Counts)
 	err := r.read(ctx, func(q *query) error {
@@ -23,7 +23,7 @@ func (r *Reader) Uptime(ctx context.Context, since, until time.Time) (map[string
 			return err
 		}
 		from, to := bounds(since, until)
-		byNumber, err := q.counts(from, to)
+		byNumber, _, _, err := q.counts(from, to)
 		for number, c := range byNumber {
 			if s := q.ids[number]; s != nil && c.Runs() > 0 {
 				all[s.ID] = c
@@ -34,13 +34,26 @@ func (r *Reader) Uptime(ctx context.Context, since, until time.Time) (map[string
 	return all, err
 }
 
-// counts counts the runs of every scenario.
-func (q *query) counts(from, to int64) (map[uint64]Counts, error) {
-	all := make(map[uint64]Counts)
-	add := func(scenario uint64, c Counts) {
-		sum := all[scenario]
-		sum.merge(c)
-		all[scenario] = sum
+// counts counts the runs of every scenario in a range, or in the whole hours or days that contain it, which it returns.
+func (q *query) counts(from, to int64) (all map[uint64]Counts, since, until int64, err error) {
+	all = make(map[uint64]Counts)
+	exact, err := q.exact(from)
+	if err != nil {
+		return nil, from, to, err
+	}
+	one, width := q.countDays, dayMicros
+	switch {
+	case to-from > exactFor.Microseconds():
+	case exact:
+		one, width = q.countBlocks, 0
+	default:
+		one, width = q.countHours, hourMicros
+	}
+	if width > 0 {
+		from -= from % width
+		if to < 1<<61 {
+			to += width - 1 - to%width
+		}
 	}
 	if err := q.journal(from, to, false, nil, func(rec *record) {
 		if rec.began >= from && rec.began <= to && !rec.stale {
@@ -49,27 +62,47 @@ func (q *query) counts(from, to int64) (map[uint64]Counts, error) {
 			all[rec.scenario] = sum
 		}
 	}); err != nil {
-		return nil, err
-	}
-	exact, err := q.exact(from)
-	if err != nil {
-		return nil, err
+		return nil, from, to, err
 	}
 	for number := range q.ids {
-		var c Counts
-		var err error
-		if exact && to-from <= exactFor.Microseconds() {
-			c, err = q.countBlocks(number, from, to)
-		} else {
-			c, err = q.countDays(number, from, to)
-		}
+		c, err := one(number, from, to)
 		if err != nil {
-			return nil, err
+			return nil, from, to, err
 		}
-		add(number, c)
+		c.merge(all[number])
+		all[number] = c
 	}
-	return all, nil
+	return all, from, to, nil
 }
+
+// countHours counts the runs in the hours of a scenario.
+func (q *query) countHours(scenario uint64, from, to int64) (c Counts, err error) {
+	first, _ := dayOf(from)
+	last, _ := dayOf(to)
+	statement, err := q.prepare(hoursOf)
+	if err != nil {
+		return c, err
+	}
+	rows, err := statement.QueryContext(q, int64(scenario), first, last) //nolint:gosec // a count
+	if err != nil {
+		return c, err
+	}
+	return c, eachOf(rows, func(rows *sql.Rows) error {
+		var number int64
+		var hours sql.RawBytes
+		if err := rows.Scan(&number, &hours); err != nil {
+			return err
+		}
+		return readHours(hours, fmt.Sprintf("day %d of scenario %d", number, scenario), func(n int, counts Counts, _ *reader, _ iter.Seq[uint64]) {
+			if at := number*dayMicros + int64(n)*hourMicros; at >= from && at <= to {
+				c.merge(counts)
+			}
+		})
+	})
+}
+
+// hoursOf selects the hours of some days.
+const hoursOf = "SELECT day, hours FROM days WHERE scenario = ?1 AND day BETWEEN ?2 AND ?3 UNION ALL SELECT day, hours FROM today WHERE scenario = ?1 AND day BETWEEN ?2 AND ?3"
 
 // exact reports whether the single runs since a time are still there.
 func (q *query) exact(from int64) (bool, error) {
@@ -303,7 +336,7 @@ func (q *query) collectDays(c *collected, scenario uint64) error {
 				d.most = max(d.most, most)
 			}
 		})
-	}, "SELECT day, hours FROM days WHERE scenario = ?1 AND day BETWEEN ?2 AND ?3 UNION ALL SELECT day, hours FROM today WHERE scenario = ?1 AND day BETWEEN ?2 AND ?3", id, first, last)
+	}, hoursOf, id, first, last)
 }
 
 func (c *collected) points(quantiles []float64) []Series {

@@ -245,7 +245,11 @@ func (h *History) store(ctx context.Context, tx *sql.Tx, b *batch, now time.Time
 		}
 	}
 	for _, s := range b.shapes {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO shapes (number, seen, steps) VALUES (?, ?, ?) ON CONFLICT (number) DO UPDATE SET seen = excluded.seen", int64(s.id), now.UnixMicro(), s.json); err != nil { //nolint:gosec // 56 bits
+		steps, err := s.encode()
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO shapes (number, seen, steps) VALUES (?, ?, ?) ON CONFLICT (number) DO UPDATE SET seen = excluded.seen", int64(s.id), now.UnixMicro(), steps); err != nil { //nolint:gosec // 56 bits
 			return err
 		}
 	}
