@@ -334,6 +334,8 @@ func (p *historyPage) atMoment(a *history.Account, sum history.Counts) {
 		fmt.Fprintf(p.out, "\n%s\n", p.paint(red, fmt.Sprintf("At %s, %s failing (marked with >).", at, was(failing, len(p.scenarios)))))
 	case sum.Runs() == 0:
 		fmt.Fprintf(p.out, "\n%s\n", p.paint(yellow, fmt.Sprintf("Nothing is known about %s: no run of then is in the history.", at)))
+	case !agentRan(a.Sessions, p.moment):
+		fmt.Fprintf(p.out, "\n%s\n", p.paint(yellow, fmt.Sprintf("Nothing is known about %s: no agent ran then.", at)))
 	default:
 		fmt.Fprintf(p.out, "\n%s\n", p.paint(green, fmt.Sprintf("At %s, nothing was failing.", at)))
 	}
@@ -415,7 +417,7 @@ func (p *historyPage) event(e *history.Event) []string {
 
 // gaps writes the times in which no agent wrote.
 func (p *historyPage) gaps(a *history.Account) (all []moments) {
-	const least = 2 * time.Minute // a session is updated once a minute
+	const least = sessionGap
 	last := a.Since
 	for _, s := range a.Sessions {
 		if s.Began.Sub(last) > least {
@@ -436,6 +438,16 @@ func (p *historyPage) gaps(a *history.Account) (all []moments) {
 		all = append(all, moments{last, []string{p.paint(yellow, fmt.Sprintf("  %s no agent ran until %s: nothing is known", clock(last), full(until)))}})
 	}
 	return all
+}
+
+// sessionGap is how far apart two sessions may be that count as one: a session is updated once a minute.
+const sessionGap = 2 * time.Minute
+
+// agentRan reports whether an agent ran at a moment.
+func agentRan(sessions []history.Session, moment time.Time) bool {
+	return slices.ContainsFunc(sessions, func(s history.Session) bool {
+		return !moment.Before(s.Began) && moment.Before(s.Ended.Add(sessionGap))
+	})
 }
 
 // table writes how each scenario did.
