@@ -385,7 +385,7 @@ func TestStandstill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &stoppedRunner{from: time.Now().Add(time.Minute), stop: 10 * time.Minute}
 		f.fakeRunner = &fakeRunner{took: func(p *Plan) time.Duration {
-			if left := f.from.Add(f.stop).Sub(time.Now()); p.Identity.Scenario == "scenario 0" && left > 0 && left < f.stop+10*time.Second {
+			if left := time.Until(f.from.Add(f.stop)); p.Identity.Scenario == "scenario 0" && left > 0 && left < f.stop+10*time.Second {
 				return left + time.Second // in progress when the program stops
 			}
 			return 3 * time.Second

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,6 +50,14 @@ func told(t *testing.T, now time.Time) (dir string) {
 	h.Deployment(now.Add(-31*time.Minute), "webmail 2.4.1", "", "ci", "https://ci.example.org/1")
 	h.Note(now.Add(-19*time.Minute), "", "rolled back", "anna")
 	if err := h.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "state", "history.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "UPDATE sessions SET began = ?", now.Add(-time.Hour).UnixMicro()); err != nil { // the agent ran all the time
 		t.Fatal(err)
 	}
 	return dir

@@ -75,7 +75,7 @@ func newFamilies(buckets []time.Duration) families {
 	f.success = gauge("scenario_success", "Whether every step of the last run passed (1) or not (0), or a due run is too late (0). A step over its budget still counts as passed: see stepwatch_scenario_state.")
 	f.state = gauge("scenario_state", "State after the last run: 0 OK, 1 WARNING (over the @warn budget), 2 CRITICAL (failed, or over the @crit budget), 3 UNKNOWN (nothing was proved, or a due run could not start or end within its interval and deadline).")
 	f.failing = gauge("scenario_failing", "1 while the last run did not pass, with the step that did not pass and the reason as labels, or while a due run is too late (reason not_run, without a step); absent otherwise.")
-	f.alertFiring = gauge("alert_firing", "Whether a rule's alert is hard (1) or not (0); absent for rules that never raised one. @retries sets how many failures in a row make it hard.")
+	f.alertFiring = gauge("alert_firing", "Whether a rule's alert is hard and was told (1) or not (0); absent for rules that never raised one. @retries sets how many failures in a row make it hard.")
 	f.runs = counter("scenario_runs_total", "Number of runs, by status: passed and failed from the start, another status from its first run.")
 	f.failures = counter("scenario_failures_total", "Number of runs that did not pass, by the first step that did not, the reason and the blame; absent for what never happened.")
 	f.lastRun = gauge("scenario_last_run_timestamp_seconds", "Start time of the last run, in Unix time; absent before the first.")

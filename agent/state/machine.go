@@ -128,6 +128,10 @@ func (m *machine) restore(k kept, now time.Time) {
 			m.open[rec] = true
 			m.wakeAt(now)
 		}
+		// A suspicion ended with the program, so what waited for it has to run again.
+		if p := rec.find(RuleFailures); p != nil && p.Told == nil && SuspectsUplink(rec.LastReason) && !m.uplink.certain {
+			rec.Uncertain = true
+		}
 	}
 }
 

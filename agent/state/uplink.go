@@ -184,7 +184,7 @@ func (m *machine) suspected(rec *record, p *problem, now time.Time) string {
 			m.ask(rec, now)
 			m.wakeAt(now.Add(askAgain))
 		}
-		return "uplink: the network of this machine was down in its last run"
+		return "uplink: the network of this machine may have been down in its last run"
 	}
 	if p.Rule != RuleFailures || p.State == alert.Resolved || u.began.IsZero() || u.confirmed || !p.news() || !now.Before(u.until) ||
 		!SuspectsUplink(rec.LastReason) || rec.LastRun.Before(u.began) {
