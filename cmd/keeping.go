@@ -64,7 +64,7 @@ func (k *keeping) open(ctx context.Context, set *set, log *slog.Logger) error {
 	store, err := silence.NewStore(ctx, dir, log)
 	switch {
 	case err == nil:
-		kept, k.files = store, append(k.files, store)
+		kept = store
 	case unsafeState(err) != nil:
 		return unsafeState(err)
 	default:
@@ -73,6 +73,7 @@ func (k *keeping) open(ctx context.Context, set *set, log *slog.Logger) error {
 	if k.silences, err = silence.Open(ctx, kept, log); err != nil {
 		log.Error("some silences cannot be read: make them again", "error", err)
 	}
+	k.files = append(k.files, k.silences)
 	k.silences.SetWindows(set.config.Maintenance)
 
 	o := set.stateOptions(k.silences, log)

@@ -114,7 +114,7 @@ func (s *Sources) serve(w http.ResponseWriter, r *http.Request, route *route) {
 	defer cancel()
 	answer, err := route.serve(s, &request{r.WithContext(ctx), query, s})
 	if err != nil {
-		if problem := (*Problem)(nil); !errors.As(err, &problem) {
+		if problemOf(err).Status >= http.StatusInternalServerError && !errors.As(err, new(*Problem)) { // the others say it to who asked
 			s.Log.Error("the API could not answer", "method", r.Method, "path", shorten(r.URL.Path), "error", err)
 		}
 		fail(w, err)

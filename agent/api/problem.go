@@ -41,6 +41,13 @@ func absent(why string) error {
 
 // fail answers with a problem. An error of another kind is not the client's fault, and its words are for the log.
 func fail(w http.ResponseWriter, err error) {
+	p := problemOf(err)
+	p.Title = http.StatusText(p.Status)
+	send(w, p.Status, problemMedia, p)
+}
+
+// problemOf returns the problem that describes an error.
+func problemOf(err error) Problem {
 	var (
 		p       *Problem
 		field   *silence.FieldError
@@ -63,7 +70,5 @@ func fail(w http.ResponseWriter, err error) {
 	default:
 		p = &Problem{Status: http.StatusInternalServerError, Detail: "the agent could not answer: its log says why"}
 	}
-	answer := *p
-	answer.Title = http.StatusText(p.Status)
-	send(w, p.Status, problemMedia, answer)
+	return *p
 }
