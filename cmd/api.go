@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/api"
+	"github.com/stepwatch/stepwatch/agent/result"
 	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/cmd/httpserver"
 )
@@ -45,10 +46,14 @@ func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 	return api.New(sources)
 }
 
-// lacks says what the machine of the agent lacks now, and how many scenarios prove nothing because of that.
+// lacks says what the machine of the agent lacks now, a browser that works included, and how many scenarios prove nothing
+// because of that.
 func lacks(states *state.Tracker) (said []string) {
-	meet := make(map[string]int)
+	meet, inBrowser := make(map[string]int), 0
 	for _, s := range states.Snapshot() {
+		if s.LastReason == result.ReasonBrowser {
+			inBrowser++
+		}
 		if s.ExplainedBy != "" {
 			meet[s.ExplainedBy]++
 		}
@@ -57,6 +62,9 @@ func lacks(states *state.Tracker) (said []string) {
 		if _, scenario := states.Scenario(kind); !scenario { // otherwise the failure of another scenario explains them
 			said = append(said, fmt.Sprintf("a lack of the monitor (%s) keeps %s from proving anything", kind, counted(meet[kind], "scenario")))
 		}
+	}
+	if inBrowser > 0 {
+		said = append(said, fmt.Sprintf("the browser broke or cannot be started: %s proved nothing the last time", counted(inBrowser, "scenario")))
 	}
 	return said
 }

@@ -306,3 +306,26 @@ func TestCheckSelf(t *testing.T) {
 		}
 	}
 }
+
+// TestLacksOfTheMonitor holds which of the states are the monitor's own trouble.
+func TestLacksOfTheMonitor(t *testing.T) {
+	states := state.Open(t.Context(), state.Options{})
+	defer func() { _ = states.Close() }()
+	run := func(scenario string, reason result.Reason, own *result.Lack) *result.Result {
+		return &result.Result{Identity: result.Identity{Feature: "F", Scenario: scenario}, Started: time.Now(), Interval: time.Minute, Attempt: 1,
+			Status: result.Failed, Reason: reason, Blame: result.BlameMonitor, Lack: own, Steps: []result.StepResult{{Status: result.Failed, Ran: true}}}
+	}
+	runs := []*result.Result{run("a", result.ReasonBrowser, nil), run("b", result.ReasonLack, &result.Lack{Kind: "ports"}), run("c", result.ReasonLack, &result.Lack{Kind: "ports"}), run("d", result.ReasonTimeout, nil)}
+	var declared []state.Declaration
+	for _, r := range runs {
+		declared = append(declared, state.Declaration{Identity: r.Identity, Interval: time.Minute})
+	}
+	states.Declare(declared, true)
+	for _, r := range runs {
+		states.Observe(r)
+	}
+	want := []string{"a lack of the monitor (ports) keeps 2 scenarios from proving anything", "the browser broke or cannot be started: 1 scenario proved nothing the last time"}
+	if got := lacks(states); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
