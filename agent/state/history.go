@@ -37,6 +37,16 @@ func (h *history) push(s result.State) {
 	h.seen = min(h.seen+1, window)
 }
 
+// forgive removes the last results as far as they were not OK.
+func (h *history) forgive() {
+	for h.seen > 0 && h.at(0) != result.OK {
+		h.next = (h.next - 1 + window) % window
+		h.states[h.next] = 0
+		h.bad--
+		h.seen--
+	}
+}
+
 // at returns the result that came so many before the last one.
 func (h *history) at(ago int) result.State {
 	return result.State(h.states[(h.next-1-ago+2*window)%window])

@@ -245,7 +245,15 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 	}
 	was := rec.Proven
 	if !r.Stale {
-		rec.Proven, rec.ProvenAt, rec.Uncertain = state, r.Started, false
+		rec.Proven, rec.ProvenAt = state, r.Started
+		if rec.Uncertain { // its last failures may not have been its own
+			rec.Uncertain = false
+			if p := rec.find(RuleFailures); p != nil && p.Told == nil {
+				rec.Results.forgive()
+				rec.Certain.forgive()
+				rec.Problems = slices.DeleteFunc(rec.Problems, func(other *problem) bool { return other == p })
+			}
+		}
 		switch {
 		case state == result.OK && was != result.OK:
 			rec.Recovered = r.Started
