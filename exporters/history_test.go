@@ -25,7 +25,9 @@ func TestHistory(t *testing.T) {
 		f := newFamilies(nil)
 		var got []string
 		if c.history != nil {
-			f.addHistory(func(f *family, labels string, value float64) { got = append(got, f.name+labels+" "+strconv.FormatFloat(value, 'g', -1, 64)) }, c.history)
+			f.addHistory(func(f *family, labels string, value float64) {
+				got = append(got, f.name+labels+" "+strconv.FormatFloat(value, 'g', -1, 64))
+			}, c.history)
 		}
 		slices.Sort(got)
 		if strings.Join(got, "\n") != strings.Join(c.want, "\n") {
