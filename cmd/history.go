@@ -91,6 +91,9 @@ func (o *historyOptions) show(ctx context.Context, t *terminal, now time.Time) e
 	if errors.Is(err, fs.ErrNotExist) {
 		return noHistory(c)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("read the history: %w: run this as the user of the agent", err)
+	}
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}

@@ -130,10 +130,11 @@ func (f *families) addHistory(add func(f *family, labels string, value float64),
 	if !h.LastWrite.IsZero() {
 		add(f.historyWrite, "", float64(h.LastWrite.UnixMilli())/1000)
 	}
-	for family, n := range map[*family]uint64{f.historyDropped: h.Dropped, f.historyErrors: h.Errors} {
-		if n > 0 {
-			add(family, "", float64(n))
-		}
+	if h.Dropped > 0 {
+		add(f.historyDropped, "", float64(h.Dropped))
+	}
+	if h.Errors > 0 {
+		add(f.historyErrors, "", float64(h.Errors))
 	}
 	if h.Aside != "" {
 		add(f.historyDamaged, "", 1)
