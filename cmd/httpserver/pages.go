@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +39,8 @@ type queue struct {
 	mu      sync.Mutex
 	waiting map[string]*written // by what is asked for; their writing has not begun
 	slots   chan struct{}
+	began   time.Time    // when the last one began to be written
+	sending atomic.Int32 // clients that a page is being sent to
 }
 
 // Bound returns a handler that writes a page pagesAtOnce times at once. Who waits longer than pageWait for that gets 503. Only
@@ -63,6 +66,8 @@ func (p *Pages) Bound(page http.Handler) http.Handler {
 			http.Error(w, fmt.Sprintf("%d requests for this page are being answered, the limit: ask again later", pagesAtOnce), http.StatusServiceUnavailable)
 			return
 		}
+		q.sending.Add(1)
+		defer q.sending.Add(-1)
 		p.send(w, out)
 	})
 }
@@ -102,6 +107,7 @@ func asked(r *http.Request) string {
 // write writes a page when there is a place.
 func (q *queue) write(page http.Handler, out *written, key string, r *http.Request) {
 	defer close(out.done)
+	q.gather(r.Context())
 	timer := time.NewTimer(pageWait)
 	defer timer.Stop()
 	select {
@@ -112,11 +118,10 @@ func (q *queue) write(page http.Handler, out *written, key string, r *http.Reque
 	case <-timer.C:
 		out.busy = true
 	}
-	if key != "" {
-		q.mu.Lock()
-		delete(q.waiting, key) // whoever comes now wants a later page
-		q.mu.Unlock()
-	}
+	q.mu.Lock()
+	delete(q.waiting, key) // whoever comes now wants a later page
+	q.began = time.Now()
+	q.mu.Unlock()
 	if out.busy {
 		return
 	}
@@ -126,6 +131,21 @@ func (q *queue) write(page http.Handler, out *written, key string, r *http.Reque
 		}
 	}()
 	page.ServeHTTP(&out.memoryWriter, r)
+}
+
+// gather waits for a moment while pages are being sent to many clients, so that those who come together share one. Otherwise
+// slow readers hold so many pages that some are cut, come back with a new connection, and make more.
+func (q *queue) gather(ctx context.Context) {
+	q.mu.Lock()
+	wait := time.Until(q.began.Add(pageGather))
+	q.mu.Unlock()
+	if wait <= 0 || q.sending.Load() <= pagesAtOnce {
+		return
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
 }
 
 // failing is the end of a body: an error if it did not arrive whole.

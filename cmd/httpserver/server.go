@@ -24,22 +24,23 @@ import (
 // The bounds of the agent's HTTP server. Whoever reaches its port can use no more than this, so that the runs keep
 // their file descriptors and their memory. docs/limits.md lists them.
 const (
-	ConnectionsMax  = 1024             // open at once; at most a quarter of the process's descriptors
-	requestsMax     = 1024             // being answered at once; a connection of HTTP/2 has several
-	pagesAtOnce     = 4                // pages of one exporter that are written at once
-	pagesHeld       = 16 << 20         // bytes of the pages that are being sent
-	pageWait        = 5 * time.Second  // for one of them to end
-	headerMax       = 16 << 10         // bytes of the header of a request
-	bodyMax         = 64 << 10         // bytes of the body of a request
-	headerTime      = 5 * time.Second  // to send the header, and for the TLS handshake
-	requestTime     = 10 * time.Second // to send the whole request
-	responseTime    = 30 * time.Second // to take the response
-	idleTime        = 2 * time.Minute  // between two requests: above the usual scrape intervals
-	acceptPauseMax  = time.Second      // between two attempts to accept a connection without a free descriptor
-	descriptorShare = 4                // the server uses one of so many descriptors at most
-	streamsMax      = 16               // requests at once on a connection of HTTP/2
-	streamsBuffer   = 256 << 10        // bytes of bodies that such a connection may send ahead; the protocol's least is 64 KiB
-	flowBuffer      = 64 << 10         // same, for one request
+	ConnectionsMax  = 1024                   // open at once; at most a quarter of the process's descriptors
+	requestsMax     = 1024                   // being answered at once; a connection of HTTP/2 has several
+	pagesAtOnce     = 4                      // pages of one exporter that are written at once
+	pagesHeld       = 16 << 20               // bytes of the pages that are being sent
+	pageGather      = 100 * time.Millisecond // between two pages, while they are sent to more clients than that
+	pageWait        = 5 * time.Second        // for one of them to end
+	headerMax       = 16 << 10               // bytes of the header of a request
+	bodyMax         = 64 << 10               // bytes of the body of a request
+	headerTime      = 5 * time.Second        // to send the header, and for the TLS handshake
+	requestTime     = 10 * time.Second       // to send the whole request
+	responseTime    = 30 * time.Second       // to take the response
+	idleTime        = 2 * time.Minute        // between two requests: above the usual scrape intervals
+	acceptPauseMax  = time.Second            // between two attempts to accept a connection without a free descriptor
+	descriptorShare = 4                      // the server uses one of so many descriptors at most
+	streamsMax      = 16                     // requests at once on a connection of HTTP/2
+	streamsBuffer   = 256 << 10              // bytes of bodies that such a connection may send ahead; the protocol's least is 64 KiB
+	flowBuffer      = 64 << 10               // same, for one request
 )
 
 // Options says what a server serves.
