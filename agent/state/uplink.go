@@ -138,7 +138,7 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 	if !u.confirmed {
 		u.confirmed = true
 		for _, rec := range m.opened() {
-			if p := rec.find(RuleFailures); p != nil && p.news() && SuspectsUplink(rec.LastReason) && !rec.LastRun.Before(u.began) {
+			if p := rec.find(RuleFailures); p != nil && p.news() && SuspectsUplink(rec.LastReason) && !p.Since.Before(u.began) {
 				rec.Uncertain = true
 			}
 			m.settle(rec, now)
