@@ -58,11 +58,13 @@ func TestReferences(t *testing.T) {
 				if took := time.Since(began); took > referenceWait {
 					t.Errorf("it took %s", took)
 				}
+				synctest.Wait()
 				if n := int(asked.Load()); n != len(test.errors) {
 					t.Errorf("%d were asked, want %d", n, len(test.errors))
 				}
 				time.Sleep(2 * referenceCache)
 				_ = r.down()
+				synctest.Wait()
 				if n := int(asked.Load()); n != 2*len(test.errors) {
 					t.Errorf("%d were asked after a while, want %d", n, 2*len(test.errors))
 				}

@@ -129,7 +129,7 @@ func (m *machine) restore(k kept, now time.Time) {
 			m.wakeAt(now)
 		}
 		// A suspicion ended with the program, so what waited for it has to run again.
-		if p := rec.find(RuleFailures); p != nil && p.Told == nil && SuspectsUplink(rec.LastReason) && !m.uplink.certain {
+		if p := rec.find(RuleFailures); p != nil && p.Told == nil && strings.HasPrefix(p.Withheld, "uplink:") && !m.uplink.certain {
 			rec.Uncertain = true
 		}
 	}

@@ -96,6 +96,9 @@ func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
 		u.answer = r.Started
 	}
 	if !u.began.IsZero() && !r.Started.Before(u.began) {
+		if !u.confirmed && len(u.failed) > 1 { // it may have been down for a moment: whoever failed then runs again
+			m.doubt()
+		}
 		u.began, u.failed, u.confirmed = time.Time{}, nil, false
 		for _, other := range m.opened() {
 			if other != rec {
@@ -137,15 +140,22 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 	}
 	if !u.confirmed {
 		u.confirmed = true
+		m.doubt()
 		for _, rec := range m.opened() {
-			if p := rec.find(RuleFailures); p != nil && p.news() && SuspectsUplink(rec.LastReason) && !rec.LastRun.Before(u.began) {
-				rec.Uncertain = true
-			}
 			m.settle(rec, now)
 		}
 	}
 	return &result.Lack{Kind: KindUplink, Said: fmt.Sprintf("no other machine answers this one any more: %d hosts failed, and none answered since %s", len(u.failed), u.began.Format(time.TimeOnly)),
 		Remedy: "check the network of this machine: its cable, its route and its provider; name hosts that always answer under uplink.references in stepwatch.yml, to be sure"}
+}
+
+// doubt has the scenarios run again whose failure began in the suspicion and is not told yet.
+func (m *machine) doubt() {
+	for rec := range m.open {
+		if p := rec.find(RuleFailures); p != nil && p.news() && SuspectsUplink(rec.LastReason) && !p.Since.Before(m.uplink.began) {
+			rec.Uncertain = true
+		}
+	}
 }
 
 // askOthers has some scenarios run that got answers from other hosts, so that a suspicion ends soon: those that answered last and
@@ -172,7 +182,8 @@ func (m *machine) askOthers(now time.Time) {
 	}
 	for _, rec := range best {
 		m.uplink.asked = append(m.uplink.asked, rec.hosts[0])
-		m.ask(rec, now)
+		rec.asked = now
+		m.output.asked = append(m.output.asked, rec.ID)
 	}
 }
 
