@@ -203,7 +203,7 @@ func (n *notifier) wait(ctx context.Context) bool {
 			return false
 		case <-timer.C:
 			return true
-		case <-errs: // events were lost
+		case <-errs: //nolint:errcheck // events were lost, whatever it says
 			return true
 		case e := <-events:
 			if n.matters(e) {

@@ -172,7 +172,7 @@ func selfSummary(of *api.Agent) string {
 	for _, n := range of.Scenarios {
 		scenarios += n
 	}
-	return fmt.Sprintf("%s, about %s due in the last %s, none missed, %d late", counted(scenarios, "scenario"), counted(int(of.Recent.Due), "run"), time.Duration(of.Recent.Window), of.Recent.Late)
+	return fmt.Sprintf("%s, about %s due in the last %s, none missed, %d late", counted(scenarios, "scenario"), counted(int(of.Recent.Due), "run"), time.Duration(of.Recent.Window), of.Recent.Late) //nolint:gosec // a count
 }
 
 // selfData returns the performance data.

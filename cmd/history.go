@@ -187,7 +187,7 @@ func (o *historyOptions) selected(all []history.Scenario) ([]history.Scenario, e
 		kept = some
 	}
 	slices.SortFunc(kept, func(a, b history.Scenario) int {
-		return cmp.Or(cmp.Compare(a.Feature, b.Feature), cmp.Compare(a.Identity.Scenario, b.Identity.Scenario), cmp.Compare(a.Example, b.Example))
+		return cmp.Or(cmp.Compare(a.Feature, b.Feature), cmp.Compare(a.Scenario, b.Scenario), cmp.Compare(a.Example, b.Example))
 	})
 	return slices.CompactFunc(kept, func(a, b history.Scenario) bool { return a.ID == b.ID }), nil
 }
@@ -200,7 +200,7 @@ func knownScenarios(all []history.Scenario) string {
 	const few = 3
 	var list []string
 	for _, s := range all[:min(few, len(all))] {
-		list = append(list, fmt.Sprintf("%q (%s:%d)", s.Identity.Scenario, s.File, s.Line))
+		list = append(list, fmt.Sprintf("%q (%s:%d)", s.Scenario, s.File, s.Line))
 	}
 	if more := len(all) - few; more > 0 {
 		list = append(list, fmt.Sprintf("%d more", more))

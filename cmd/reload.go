@@ -198,7 +198,7 @@ func (r *reloader) reload(why string) (answer string, err error) {
 // tell writes the outcome of a reload to the log and notes it for the page of metrics.
 func (r *reloader) tell(why, answer string, err error) {
 	var bad *badFiles
-	what := ""
+	var what string
 	switch {
 	case err == nil:
 		r.log.Info("reloaded: "+answer, "because", why)

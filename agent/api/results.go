@@ -70,7 +70,7 @@ func (s *Sources) latest(is *state.Scenario, loaded []state.Scenario) latest.Sce
 	if why := is.ExplainedBy; why != "" {
 		one.Explained = "a lack of the monitor (" + why + ")"
 		if i := slices.IndexFunc(loaded, func(other state.Scenario) bool { return other.ID == why }); i >= 0 {
-			one.Explained = "the failure of " + loaded[i].Identity.String()
+			one.Explained = "the failure of " + loaded[i].String()
 		}
 	}
 	if r := s.Latest.Of(is.Identity); r != nil {

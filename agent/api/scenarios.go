@@ -115,9 +115,9 @@ func (r *request) selects(s *state.Scenario, states []result.State) bool {
 			return slices.ContainsFunc(texts, func(text string) bool { return glob(pattern, text) })
 		})
 	}
-	names := []string{s.Identity.Scenario, s.Identity.String()}
+	names := []string{s.Scenario, s.String()}
 	if s.Example != "" {
-		names = append(names, fmt.Sprintf("%s (%s)", s.Identity.Scenario, s.Example))
+		names = append(names, fmt.Sprintf("%s (%s)", s.Scenario, s.Example))
 	}
 	return (len(states) == 0 || slices.Contains(states, s.State)) &&
 		fits("name", names...) && fits("feature", s.Feature) && fits("owner", s.Owner) && fits("tag", s.Tags...)

@@ -207,7 +207,7 @@ func TestOptions(t *testing.T) {
 		{apiclient.Options{Key: secret}, "--key needs --cert"},
 		{apiclient.Options{Certificate: secret}, "read the client certificate"},
 	} {
-		got := ""
+		var got string
 		c, err := apiclient.New(test.options)
 		if err != nil {
 			got = err.Error()

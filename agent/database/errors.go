@@ -66,7 +66,7 @@ func Full(err error) bool {
 // explain returns an error of SQLite in words, and every other error as it is.
 func (d *DB) explain(act string, err error) error {
 	extended, primary := code(err)
-	problem := ""
+	var problem string
 	switch {
 	case primary == sqlite3.SQLITE_NOTADB:
 		return &DamagedError{Path: d.path, Problem: "it does not begin as a database of SQLite does"}

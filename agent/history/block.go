@@ -94,7 +94,7 @@ func appendBlock(b []byte, runs []record) []byte {
 
 // flags returns the head of the record, as in a journal.
 func (r *record) flags() byte {
-	flags := byte(r.state) & flagState
+	flags := byte(r.state) & flagState //nolint:gosec // four bits
 	if r.stale {
 		flags |= flagStale
 	}
@@ -248,7 +248,7 @@ func readBlock(b []byte, part string, scenario uint64, known shapes, how depth) 
 	}
 	flags := make([]byte, n)
 	states.repeated(n, func(i int, v uint64) {
-		flags[i] = byte(v)
+		flags[i] = byte(v) //nolint:gosec // checked above
 		runs[i].state, runs[i].stale = result.State(v&flagState), v&flagStale != 0
 	})
 	if err := states.end(); err != nil {

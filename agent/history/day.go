@@ -108,7 +108,7 @@ func (d day) append(b []byte, over bool) []byte {
 			last = series
 			one = h.series[series].append(one)
 		}
-		body = append(body, byte(n))
+		body = append(body, byte(n)) //nolint:gosec // seven bits, and the mark that more follow
 		body = appendBytes(body, one)
 	}
 	if over {

@@ -181,7 +181,7 @@ func Open(ctx context.Context, o Options) (*History, error) {
 		}
 		h.failed("open", err)
 	}
-	go h.run()
+	go h.run() //nolint:gosec,contextcheck // it ends with Close
 	return h, nil
 }
 
@@ -191,7 +191,7 @@ func prepare(o Options) *History {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	h.Reader.damaged = func() { h.renewed.Store(true) }
+	h.damaged = func() { h.renewed.Store(true) }
 	h.known, h.numbers = make(map[result.Identity]*known), make(map[string]*known)
 	h.seriesKnown, h.shapesKnown = make(map[uint64]map[string]uint64), make(map[uint64]*shape)
 	return h

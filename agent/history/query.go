@@ -117,7 +117,7 @@ func (q *query) scenarios() error {
 	return each(q, q.tx, func(rows *sql.Rows) error {
 		s := new(Scenario)
 		var interval time.Duration
-		err := rows.Scan(&s.number, &s.ID, &s.Feature, &s.Identity.Scenario, &s.Example, &s.File, &s.Line, &s.Owner, &s.Severity, &s.Location, &interval)
+		err := rows.Scan(&s.number, &s.ID, &s.Feature, &s.Scenario, &s.Example, &s.File, &s.Line, &s.Owner, &s.Severity, &s.Location, &interval)
 		s.Interval = interval.Seconds()
 		q.ids[s.number] = s
 		return err

@@ -157,7 +157,7 @@ func appendRun(b []byte, res *result.Result, state result.State, scenario, shape
 	b = binary.AppendUvarint(b, scenario)
 	b = binary.AppendUvarint(b, shape)
 	b = binary.AppendVarint(b, began-before)
-	flags := byte(state) & flagState
+	flags := byte(state) & flagState //nolint:gosec // four bits
 	if res.Stale {
 		flags |= flagStale
 	}
@@ -208,7 +208,7 @@ func appendRun(b []byte, res *result.Result, state result.State, scenario, shape
 		return b[:start], before, errors.New("it is too long")
 	}
 	// A number of three bytes, whatever its value, so that nothing has to be moved.
-	b[start], b[start+1], b[start+2] = byte(length)|0x80, byte(length>>7)|0x80, byte(length>>14)
+	b[start], b[start+1], b[start+2] = byte(length)|0x80, byte(length>>7)|0x80, byte(length>>14) //nolint:gosec // seven bits, and the mark that more follow
 	return b, began, nil
 }
 

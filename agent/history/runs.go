@@ -352,6 +352,6 @@ func (q *query) older(blocks *sql.Stmt, scenario uint64, runs []record, n int) (
 
 func sortScenarios(all []Scenario) {
 	slices.SortFunc(all, func(a, b Scenario) int {
-		return cmp.Or(cmp.Compare(a.Feature, b.Feature), cmp.Compare(a.Identity.Scenario, b.Identity.Scenario), cmp.Compare(a.Example, b.Example))
+		return cmp.Or(cmp.Compare(a.Feature, b.Feature), cmp.Compare(a.Scenario, b.Scenario), cmp.Compare(a.Example, b.Example))
 	})
 }

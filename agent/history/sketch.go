@@ -107,7 +107,7 @@ func (s *sketch) append(b []byte) []byte {
 	for i, bucket := range s.buckets {
 		gap, count := int(bucket)-next, s.counts[i]
 		next = int(bucket) + 1
-		head := byte(min(gap, gapEscape)) << countBits
+		head := byte(min(gap, gapEscape)) << countBits //nolint:gosec // at most gapEscape
 		if count <= countMask {
 			head |= byte(count)
 		}

@@ -170,7 +170,7 @@ func TestRequests(t *testing.T) {
 			r := Request{Author: "alice", Reason: "upgrade", Duration: 3600, Matchers: Matchers{Owner: Values{"mail"}}}
 			test.change(&r)
 			added, err := b.Add(t.Context(), r, known)
-			got, warned := "", ""
+			var got, warned string
 			if err != nil {
 				got = err.Error()
 				if field := (*FieldError)(nil); !errors.As(err, &field) {

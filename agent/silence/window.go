@@ -1,6 +1,7 @@
 package silence
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -109,7 +110,7 @@ func newWindow(spec WindowSpec, now time.Time, refuse Refuse) *Window {
 	m, err := spec.Scenarios.compile()
 	if err != nil {
 		setting, problem := ".scenarios", err.Error()
-		if field, is := err.(*FieldError); is && field.Field != "" {
+		if field := (*FieldError)(nil); errors.As(err, &field) && field.Field != "" {
 			setting, problem = setting+"."+field.Field, field.Problem
 		}
 		refuse(setting, "%s", problem)

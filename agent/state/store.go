@@ -117,7 +117,7 @@ func read(ctx context.Context, db *database.DB) (k kept, err error) {
 			rec := new(record)
 			if err := json.Unmarshal([]byte(text), rec); err != nil || rec.ID != id || id != "" && rec.Identity.ID() != id {
 				k.skipped++
-				return nil
+				return nil //nolint:nilerr // counted, and said by Open
 			}
 			rec.Problems = slices.DeleteFunc(rec.Problems, func(p *problem) bool { return p == nil || p.ID == "" })
 			k.records = append(k.records, rec)
@@ -130,7 +130,7 @@ func read(ctx context.Context, db *database.DB) (k kept, err error) {
 			var a alert.Alert
 			if err := json.Unmarshal([]byte(text), &a); err != nil {
 				k.skipped++
-				return nil
+				return nil //nolint:nilerr // counted, and said by Open
 			}
 			a.Number = number
 			k.alerts, k.number = append(k.alerts, a), max(k.number, number)

@@ -372,7 +372,7 @@ func (t *Tracker) collect(now time.Time, everything bool, alerts []alert.Alert) 
 	add := func(rec *record) {
 		text, err := json.Marshal(rec)
 		if err != nil { // a number that is none
-			t.o.Log.Error("a state cannot be written", "scenario", rec.Identity.String(), "error", err)
+			t.o.Log.Error("a state cannot be written", "scenario", rec.String(), "error", err)
 			return
 		}
 		b.records[rec.ID] = text

@@ -259,7 +259,7 @@ func (guard) ProcessResponse(packet []byte) error {
 
 // failure words an error of the exchange.
 func failure(address string, err error) error {
-	said := ""
+	var said string
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &Error{Silent, address, "no answer", err}
