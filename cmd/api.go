@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stepwatch/stepwatch/agent/api"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/cmd/httpserver"
 )
@@ -16,7 +18,7 @@ import (
 // api returns the handler of everything below /api/.
 func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 	started := time.Now()
-	sources := api.Sources{Scenarios: s.agent.States, Latest: s.latest, Alerts: s.agent.States, Silences: s.keep.silences, User: httpserver.User, Log: s.log,
+	sources := api.Sources{Scenarios: s.agent.States, Latest: s.latest, Alerts: s.agent.States, Silences: told{s.keep.silences, s.agent.States}, User: httpserver.User, Log: s.log,
 		Agent: func() api.Agent {
 			counts := s.recent.Counts()
 			a := api.Agent{Name: name, Version: version(), Started: started, Recent: &counts}
@@ -67,4 +69,17 @@ func lacks(states *state.Tracker) (said []string) {
 		said = append(said, fmt.Sprintf("the browser broke or cannot be started: %s proved nothing the last time", counted(inBrowser, "scenario")))
 	}
 	return said
+}
+
+// told are silences whose end has told what they withheld.
+type told struct {
+	*silence.Book
+	states *state.Tracker
+}
+
+// End implements api.Silences.
+func (t told) End(ctx context.Context, id, by string) (*silence.Added, error) {
+	ended, err := t.Book.End(ctx, id, by)
+	t.states.Tick(time.Now())
+	return ended, err
 }
