@@ -18,7 +18,7 @@ import (
 // api returns the handler of everything below /api/.
 func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 	started := time.Now()
-	sources := api.Sources{Scenarios: s.agent.States, Latest: s.latest, Alerts: s.agent.States, Silences: told{s.keep.silences, s.agent.States}, User: httpserver.User, Log: s.log,
+	sources := api.Sources{Scenarios: s.agent.States, Latest: s.latest, Alerts: s.agent.States, Silences: tellingSilences{s.keep.silences, s.agent.States}, User: httpserver.User, Log: s.log,
 		Agent: func() api.Agent {
 			counts := s.recent.Counts()
 			a := api.Agent{Name: name, Version: version(), Started: started, Recent: &counts}
@@ -71,14 +71,14 @@ func lacks(states *state.Tracker) (said []string) {
 	return said
 }
 
-// told are silences whose end has told what they withheld.
-type told struct {
+// tellingSilences are silences whose end has told what they withheld.
+type tellingSilences struct {
 	*silence.Book
 	states *state.Tracker
 }
 
 // End implements api.Silences.
-func (t told) End(ctx context.Context, id, by string) (*silence.Added, error) {
+func (t tellingSilences) End(ctx context.Context, id, by string) (*silence.Added, error) {
 	ended, err := t.Book.End(ctx, id, by)
 	t.states.Tick(time.Now())
 	return ended, err
