@@ -213,7 +213,7 @@ func sample(ctx context.Context, address string) (*Answer, error) {
 		patience = min(patience, time.Until(deadline))
 	}
 	if patience <= 0 {
-		return nil, context.Cause(ctx)
+		return nil, context.DeadlineExceeded // the context itself may notice a moment later
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", address)
 	if err != nil {

@@ -265,3 +265,14 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// late is a context whose deadline is over, and which has not noticed yet.
+type late struct{ context.Context }
+
+func (late) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
+
+func TestDeadlineIsOver(t *testing.T) {
+	if answer, err := new(Client).Ask(late{t.Context()}, "127.0.0.1:1"); answer != nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, %v", answer, err)
+	}
+}
