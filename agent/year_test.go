@@ -597,7 +597,7 @@ func (y *year) judge(crashes, kills, restarts int) {
 			}
 		}
 		for _, a := range kept {
-			y.t.Errorf("%s: %s %s %s after the last event", a.at, a.Identity, a.Rule, a.State)
+			y.t.Errorf("%s: %s, every %s with %d retries: %s %s after the last event: %s", a.at, a.Identity, l.plan.Interval, l.plan.Retries, a.Rule, a.State, a.Summary)
 		}
 	}
 	if len(y.lacks) != 2*yearUplinks {

@@ -254,6 +254,7 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 				rec.Problems = slices.DeleteFunc(rec.Problems, func(other *problem) bool { return other == p })
 			}
 		}
+		rec.Uncertain = m.confirmedMeanwhile(rec, r)
 		switch {
 		case state == result.OK && was != result.OK:
 			rec.Recovered = r.Started

@@ -335,3 +335,33 @@ func TestStale(t *testing.T) {
 		w.restart()
 	}
 }
+
+// TestFailureBesideASuspicion observes a failure that was judged before the failures of others confirmed that the uplink is down:
+// it may be the uplink's, too.
+func TestFailureBesideASuspicion(t *testing.T) {
+	w := newWorld(t, "a host=a", "b host=b", "c host=c", "d host=d", "e")
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		w.m.observe(w.of(name, 'O', 0), w.now)
+	}
+	w.now = w.now.Add(time.Minute)
+	a := w.of("a", 'T', 0)
+	if own := w.m.suspect(a, w.now); own != nil {
+		t.Fatalf("one failure is %v", own)
+	}
+	var own *result.Lack
+	for _, name := range []string{"b", "c", "d"} {
+		r := w.of(name, 'T', 0)
+		own = w.m.suspect(r, w.now)
+		r.Lack = own
+		w.m.observe(r, w.now)
+	}
+	if own == nil {
+		t.Fatal("the uplink is not suspected")
+	}
+	w.m.observe(a, w.now)
+	w.m.observe(w.of("e", 'T', 0), w.now) // it uses no other machine
+	w.collect()
+	if got, want := strings.Join(w.log, "; "), "e failures hard CRITICAL"; !strings.Contains(got, want) || strings.Contains(got, "a failures hard") {
+		t.Errorf("got %q, want only %q", got, want)
+	}
+}

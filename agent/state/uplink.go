@@ -149,6 +149,20 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 		Remedy: "check the network of this machine: its cable, its route and its provider; name hosts that always answer under uplink.references in stepwatch.yml, to be sure"}
 }
 
+// confirmedMeanwhile reports whether a failure may be the uplink's although it was not explained by that: others confirmed it between
+// suspect and observe.
+func (m *machine) confirmedMeanwhile(rec *record, r *result.Result) bool {
+	u := &m.uplink
+	if !u.confirmed || !SuspectsUplink(r.Reason) || r.Started.Before(u.began) {
+		return false
+	}
+	hosts := remote(r.Targets)
+	if len(r.Targets) == 0 {
+		hosts = rec.hosts
+	}
+	return len(hosts) == 1
+}
+
 // doubt has the scenarios run again whose failure began in the suspicion and is not told yet.
 func (m *machine) doubt() {
 	for rec := range m.open {
