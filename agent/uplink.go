@@ -118,7 +118,7 @@ func (r *References) answer(ctx context.Context, address string) bool {
 
 // explain makes the failure of a run one of this machine if its network seems to be down. The result is not handed over yet.
 func (a *Agent) explain(res *result.Result) {
-	if res.Status == result.Passed || res.Lack != nil || !state.SuspectsUplink(res.Reason) || res.Blame == result.BlameMonitor {
+	if res.Status == result.Passed || res.Lack != nil || !res.Reason.OfNetwork() || res.Blame == result.BlameMonitor {
 		return
 	}
 	own := (*result.Lack)(nil)

@@ -18,7 +18,11 @@ func TestLacks(t *testing.T) {
 	observe := func(after time.Duration, scenario, kind string) {
 		r := &result.Result{Identity: result.Identity{Scenario: scenario}, Status: result.Passed, Started: start.Add(after), Attempt: 1,
 			Steps: []result.StepResult{{Status: result.Passed, Ran: true}}}
-		if kind != "" {
+		switch kind {
+		case "":
+		case "timeout": // no lack
+			r.Status, r.Reason, r.Blame = result.Failed, result.ReasonTimeout, result.BlameWeb
+		default:
 			r.Status, r.Reason, r.Blame = result.Failed, result.ReasonLack, result.BlameMonitor
 			r.Lack = &result.Lack{Kind: kind, Said: "no " + kind, Remedy: "get some"}
 		}
@@ -36,6 +40,14 @@ func TestLacks(t *testing.T) {
 	observe(time.Hour, "daily", "route")
 	observe(time.Hour+time.Minute, "other", "")
 	observe(3*time.Hour, "other", "")
+	observe(4*time.Hour, "a", "uplink")
+	observe(4*time.Hour, "b", "uplink")
+	observe(4*time.Hour, "c", "ports")
+	for _, scenario := range []string{"a", "b", "c"} { // they have ports, and may lack the uplink
+		observe(4*time.Hour+time.Second, scenario, "timeout")
+	}
+	observe(4*time.Hour+time.Minute, "a", "")
+	observe(4*time.Hour+time.Minute, "b", "")
 	for _, a := range append(rule.Own("evidence", &result.Lack{Kind: "disk", Said: "full", Remedy: "make space"}, start), rule.Own("evidence", nil, start)...) {
 		got = append(got, fmt.Sprintf("evidence %s: %s", a.State, a.Summary))
 	}
@@ -45,6 +57,10 @@ func TestLacks(t *testing.T) {
 3m21s ports resolved OK: no longer: no ports
 1h0m0s route hard UNKNOWN: no route: get some; the scenarios that meet this are UNKNOWN, first : daily
 3h0m0s route resolved OK: no longer: no route
+4h0m0s uplink hard UNKNOWN: no uplink: get some; the scenarios that meet this are UNKNOWN, first : a
+4h0m0s ports hard UNKNOWN: no ports: get some; the scenarios that meet this are UNKNOWN, first : c
+4h0m1s ports resolved OK: no longer: no ports
+4h1m0s uplink resolved OK: no longer: no uplink
 evidence hard: full: make space
 evidence resolved: no longer: full`
 	if all := strings.Join(got, "\n"); all != want {

@@ -40,6 +40,15 @@ const (
 	ReasonInternal      Reason = "internal"              // stepwatch itself failed
 )
 
+// OfNetwork reports whether the network of this machine could be why a step failed for this reason.
+func (r Reason) OfNetwork() bool {
+	switch r {
+	case ReasonConnect, ReasonTimeout, ReasonDNS, ReasonDisconnected, ReasonNotReceived:
+		return true
+	}
+	return false
+}
+
 // Blame says whose fault a failure is: the leg that failed, which determines the owner.
 type Blame string
 

@@ -38,15 +38,6 @@ type uplink struct {
 	confirmed bool
 }
 
-// SuspectsUplink reports whether the network of this machine could be why a run failed.
-func SuspectsUplink(reason result.Reason) bool {
-	switch reason {
-	case result.ReasonConnect, result.ReasonTimeout, result.ReasonDNS, result.ReasonDisconnected, result.ReasonNotReceived:
-		return true
-	}
-	return false
-}
-
 // remote returns the hosts of addresses that are not this machine.
 func remote(targets []string) (hosts []string) {
 	for _, target := range targets {
@@ -82,7 +73,7 @@ func (m *machine) host(rec *record, hosts []string) {
 // uplinkSees looks whether a run got an answer from a remote host.
 func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
 	u := &m.uplink
-	if u.certain || len(r.Targets) == 0 || SuspectsUplink(r.Reason) || r.Blame == result.BlameMonitor || r.Blame == result.BlameScenario {
+	if u.certain || len(r.Targets) == 0 || r.Reason.OfNetwork() || r.Blame == result.BlameMonitor || r.Blame == result.BlameScenario {
 		return
 	}
 	if !slices.Equal(rec.Targets, r.Targets) {
@@ -112,7 +103,7 @@ func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
 // before observe.
 func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 	u := &m.uplink
-	if u.certain || r.Stale || r.Lack != nil || !SuspectsUplink(r.Reason) {
+	if u.certain || r.Stale || r.Lack != nil || !r.Reason.OfNetwork() {
 		return nil
 	}
 	hosts := remote(r.Targets)
@@ -153,7 +144,7 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 // suspect and observe.
 func (m *machine) confirmedMeanwhile(rec *record, r *result.Result) bool {
 	u := &m.uplink
-	if !u.confirmed || !SuspectsUplink(r.Reason) || r.Started.Before(u.began) {
+	if !u.confirmed || !r.Reason.OfNetwork() || r.Started.Before(u.began) {
 		return false
 	}
 	hosts := remote(r.Targets)
@@ -166,7 +157,7 @@ func (m *machine) confirmedMeanwhile(rec *record, r *result.Result) bool {
 // doubt has the scenarios run again whose failure began in the suspicion and is not told yet.
 func (m *machine) doubt() {
 	for rec := range m.open {
-		if p := rec.find(RuleFailures); p != nil && p.news() && SuspectsUplink(rec.LastReason) && !p.Since.Before(m.uplink.began) {
+		if p := rec.find(RuleFailures); p != nil && p.news() && rec.LastReason.OfNetwork() && !p.Since.Before(m.uplink.began) {
 			rec.Uncertain = true
 		}
 	}
@@ -212,7 +203,7 @@ func (m *machine) suspected(rec *record, p *problem, now time.Time) string {
 		return "uplink: the network of this machine may have been down in its last run"
 	}
 	if p.Rule != RuleFailures || p.State == alert.Resolved || u.began.IsZero() || u.confirmed || !p.news() || !now.Before(u.until) ||
-		!SuspectsUplink(rec.LastReason) || rec.LastRun.Before(u.began) {
+		!rec.LastReason.OfNetwork() || rec.LastRun.Before(u.began) {
 		return ""
 	}
 	m.wakeAt(u.until)
