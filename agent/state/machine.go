@@ -82,6 +82,7 @@ type record struct {
 	dependents []*record
 	hosts      []string  // of Targets, the remote ones
 	asked      time.Time // when it was asked to run for somebody who needs it
+	answered   bool      // its last run got an answer while the uplink was suspected, so the uplink did not make it fail
 	touched    bool      // to be written some time
 }
 
@@ -263,6 +264,7 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 			rec.Failed = rec.Failed.Worse(state)
 		}
 	}
+	rec.answered = r.Refused || !m.uplink.began.IsZero() && r.Answered.After(m.uplink.silent)
 	calm := state == result.OK && rec.Results.bad == 0 && len(rec.Problems) == 0
 	rec.Results.push(state)
 	if state == result.OK {
