@@ -12,9 +12,10 @@ import (
 )
 
 // When everything fails at once, the reason is rarely everything. A failure that the network of this machine could explain
-// begins a suspicion, unless a run that began after it got an answer from a remote host. A connection that is accepted or refused is
-// an answer, even if the run fails. Until an answer refutes the suspicion, alerts for such failures wait, but not for longer than uplinkHold, and scenarios at other hosts run at once. Failures of uplinkHosts hosts without any answer confirm it: from
-// then on such results are a lack of this machine (result.Result.Lack), until a remote host answers again.
+// begins a suspicion, unless a run that began after it got an answer from a remote host. A connection that is accepted or
+// refused is an answer, even if the run fails. Until an answer refutes the suspicion, alerts for such failures wait, but not
+// for longer than uplinkHold, and scenarios at other hosts run at once. Failures of uplinkHosts hosts without any answer
+// confirm it: from then on such results are a lack of this machine (result.Result.Lack), until a remote host answers again.
 
 // KindUplink is the kind of the lack.
 const KindUplink = "uplink"
