@@ -94,7 +94,7 @@ func (b *Inbox) Set(all jobreport.Jobs, secrets steps.Secrets) {
 	for _, name := range names {
 		e := next[name]
 		e.Lock()
-		e.Job, e.read = all[name], time.Time{}
+		e.Job, e.read, e.known = all[name], time.Time{}, false
 		e.Unlock()
 	}
 	if len(names) == 0 {
@@ -365,7 +365,8 @@ func (b *Inbox) authorised(ctx context.Context, name, secret string) (e *entry, 
 	return e, postOnly
 }
 
-// secretOf returns the hash of a job's secret, and whether the job takes POST only. It reads the secret at most once in secretKept, whoever asks.
+// secretOf returns the hash of a job's secret, and whether the job takes POST only. It reads the secret at most once in secretKept,
+// whoever asks. One that cannot be read any more stays as it was until the next reload, so that no report is lost because of that.
 func (b *Inbox) secretOf(ctx context.Context, e *entry, secrets steps.Secrets) (sum [sha256.Size]byte, known, postOnly bool) {
 	e.Lock()
 	defer e.Unlock()
@@ -374,6 +375,10 @@ func (b *Inbox) secretOf(ctx context.Context, e *entry, secrets steps.Secrets) (
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 		defer cancel()
 		value, err := secrets.Secret(ctx, e.Secret)
+		if err != nil && e.known {
+			b.warn("the secret of a job cannot be read: the one that was read before counts", "job", e.name, "error", err)
+			return e.sum, true, e.PostOnly
+		}
 		if err == nil && len(value.Reveal()) < secretLeast {
 			err = fmt.Errorf("it has fewer than %d characters: \"openssl rand -hex 16\" makes a good one", secretLeast)
 		}

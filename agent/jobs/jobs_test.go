@@ -259,6 +259,32 @@ func TestSecretsAreReadSeldom(t *testing.T) {
 	}
 }
 
+// TestSecretThatVanishes holds that a secret which cannot be read for a while, as when its file is being replaced, costs no
+// report, and that a reload lets go of it.
+func TestSecretThatVanishes(t *testing.T) {
+	b := newBench(t)
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status != 200 {
+		t.Fatalf("got %d", status)
+	}
+	b.secrets.mu.Lock()
+	delete(b.secrets.values, "backup")
+	b.secrets.mu.Unlock()
+	now := time.Now().Add(2 * secretKept)
+	b.mu.Lock()
+	b.now = func() time.Time { return now }
+	b.mu.Unlock()
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status != 200 {
+		t.Errorf("got %d while the secret cannot be read", status)
+	}
+	if status, _ := b.send(t, "POST", "/ping/backup/wrong", ""); status != 404 {
+		t.Errorf("got %d for a wrong secret", status)
+	}
+	b.Set(jobreport.Jobs{"backup": {Secret: "backup"}}, b.secrets)
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status != 404 {
+		t.Errorf("got %d after a reload", status)
+	}
+}
+
 // TestRestart holds that what was answered with 200 is there after the process was killed, and that a time without an agent is
 // known.
 func TestRestart(t *testing.T) {
