@@ -56,6 +56,7 @@ type Inbox struct {
 	hidden  []string // values of all secrets, as of then
 	then    time.Time
 	warned  map[string]time.Time // by their text
+	failed  error                // why a report, or that reports are taken, could not be written the last time
 	stop    chan struct{}
 	stopped chan struct{}
 }
@@ -105,7 +106,7 @@ func (b *Inbox) Set(all jobreport.Jobs, secrets steps.Secrets) {
 			return // no file is needed
 		}
 	}
-	if err := b.wait(names, next); err != nil {
+	if err := b.note(b.wait(names, next)); err != nil {
 		b.log.Error("the reports of jobs cannot be kept: they are UNKNOWN until they can", "error", err)
 	}
 }
@@ -186,11 +187,26 @@ func (b *Inbox) present(store *jobreport.Store, stop <-chan struct{}, stopped ch
 		case <-stop:
 			return
 		case <-tick.C:
-			if err := store.Present(b.now()); err != nil {
+			if err := b.note(store.Present(b.now())); err != nil {
 				b.warn("it cannot be noted that reports of jobs are taken", "error", err)
 			}
 		}
 	}
+}
+
+// note notes whether something could be written, and returns err.
+func (b *Inbox) note(err error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed = err
+	return err
+}
+
+// Trouble returns why nothing could be written the last time that there was something to write, or nil.
+func (b *Inbox) Trouble() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }
 
 // warn logs what happens, at most once a minute.
@@ -309,7 +325,7 @@ func (b *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if unread != nil {
 		log += "\n(the rest of the log was not read: send its end, as `tail -c 10000` does)"
 	}
-	if err := b.keep(e, q, run, log, cut); err != nil {
+	if err := b.note(b.keep(e, q, run, log, cut)); err != nil {
 		b.warn("a report of a job cannot be kept", "job", q.job, "error", err)
 		status := http.StatusInternalServerError
 		if lack.Of(err) != nil {

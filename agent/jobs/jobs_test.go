@@ -259,6 +259,27 @@ func TestSecretsAreReadSeldom(t *testing.T) {
 	}
 }
 
+// TestTrouble holds that the agent can say that reports cannot be kept, until they can.
+func TestTrouble(t *testing.T) {
+	b := newBench(t)
+	if err := b.Trouble(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(b.state, "jobs", "backup.job.json")
+	if err := errors.Join(os.RemoveAll(file), os.MkdirAll(filepath.Join(file, "in the way"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status == 200 || b.Trouble() == nil {
+		t.Errorf("got %d, trouble %v", status, b.Trouble())
+	}
+	if err := os.RemoveAll(file); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status != 200 || b.Trouble() != nil {
+		t.Errorf("got %d, trouble %v", status, b.Trouble())
+	}
+}
+
 // TestSecretThatVanishes holds that a secret which cannot be read for a while, as when its file is being replaced, costs no
 // report, and that a reload lets go of it.
 func TestSecretThatVanishes(t *testing.T) {
