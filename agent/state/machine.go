@@ -69,6 +69,7 @@ type record struct {
 	Recovered   time.Time    `json:"recovered,omitzero"`  // start of the first good run after the last problem
 	Failed      result.State `json:"failed"`              // the worst state in the last problem
 	Uncertain   bool         `json:"uncertain,omitempty"` // its last failure may be the uplink's; it has to run again
+	Forgive     bool         `json:"forgive,omitempty"`   // with Uncertain: the uplink was suspected, so that failure does not count
 	Heard       time.Time    `json:"heard,omitzero"`      // when the last result came
 	Targets     []string     `json:"targets,omitempty"`   // of the last run that got answers, "host:port"
 	Problems    []*problem   `json:"problems,omitempty"`
@@ -129,8 +130,10 @@ func (m *machine) restore(k kept, now time.Time) {
 			m.open[rec] = true
 			m.wakeAt(now)
 		}
-		// A suspicion ended with the program, so what waited for it has to run again.
+		// A suspicion ended with the program, so what waited for it has to run again. What something else withheld, such as a
+		// silence, may have failed for days: its failures count.
 		if p := rec.find(RuleFailures); p != nil && p.Told == nil && SuspectsUplink(rec.LastReason) && !m.uplink.certain {
+			rec.Forgive = rec.Forgive || strings.HasPrefix(p.Withheld, "uplink:")
 			rec.Uncertain = true
 		}
 	}
@@ -248,8 +251,9 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 	if !r.Stale {
 		rec.Proven, rec.ProvenAt = state, r.Started
 		if rec.Uncertain { // its last failures may not have been its own
-			rec.Uncertain = false
-			if p := rec.find(RuleFailures); p != nil && p.Told == nil {
+			forgive := rec.Forgive
+			rec.Uncertain, rec.Forgive = false, false
+			if p := rec.find(RuleFailures); forgive && p != nil && p.Told == nil {
 				rec.Results.forgive()
 				rec.Certain.forgive()
 				rec.Problems = slices.DeleteFunc(rec.Problems, func(other *problem) bool { return other == p })

@@ -240,6 +240,8 @@ func TestMachine(t *testing.T) {
 		{"a restart while the uplink is down", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b T; +1s; c T; restart; +20s; | waits; a O; b O",
 			"run b; run c; c lacks uplink; run a; run b; run a; run b; | waits"},
 		{"failures of the uplink do not count", "a host=a alert=2of5; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; a T; +1s; b T; c T; restart; | waits; b O; +1s; a O; | is OK; +1m; a C", "run b; run c; c lacks uplink; run a; run b; | waits; | is OK; a failures soft CRITICAL"},
+		{"a restart in a silence keeps the failures of 3 of 5", "a host=a alert=3of5; b host=b; c host=c", "a O; b O; c O; quiet a s; +1h; a T; b O; +1h; a T; b O; +1h; a T; b O; restart; +1s; a T; b O; +1h; | quiet; loud a; | loud",
+			"run b; run c; run b; run c; run b; run c; run a; run b; run c; | quiet; a failures hard CRITICAL; | loud"},
 		{"a restart during a suspicion", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; restart; +20s; | waits; b O; a T; +1s; b O; a O", "run b; run c; run a; run a; | waits; run b; run c; a failures hard CRITICAL; a failures resolved OK"},
 		{"a start without the file of both", "a needs=b; b", "b C; a C; hide; +1h; | hidden; show; +1m; | shown", "b failures hard CRITICAL; | hidden; | shown"},
 

@@ -155,7 +155,7 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 		u.confirmed = true
 		for _, rec := range m.opened() {
 			if p := rec.find(RuleFailures); p != nil && p.news() && !rec.answered && SuspectsUplink(rec.LastReason) && !rec.LastRun.Before(u.began) {
-				rec.Uncertain = true
+				rec.Uncertain, rec.Forgive = true, true
 			}
 			m.settle(rec, now)
 		}
