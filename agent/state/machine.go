@@ -130,10 +130,11 @@ func (m *machine) restore(k kept, now time.Time) {
 			m.open[rec] = true
 			m.wakeAt(now)
 		}
-		// A suspicion ended with the program, so what waited for it has to run again. What something else withheld, such as a
-		// silence, may have failed for days: its failures count.
+		// A suspicion ended with the program, so what waited for it, or for a scenario that it needs, has to run again. What a
+		// silence withheld may have failed for days: its failures count.
 		if p := rec.find(RuleFailures); p != nil && p.Told == nil && SuspectsUplink(rec.LastReason) && !m.uplink.certain {
-			rec.Forgive = rec.Forgive || strings.HasPrefix(p.Withheld, "uplink:")
+			kind, _, _ := strings.Cut(p.Withheld, " ")
+			rec.Forgive = rec.Forgive || slices.Contains([]string{"uplink:", "needs", "waits"}, kind)
 			rec.Uncertain = true
 		}
 	}
