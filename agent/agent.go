@@ -37,9 +37,10 @@ type AlertSink interface {
 	Alert(alert.Alert)
 }
 
-// RestoredSink is an AlertSink that does not remember alerts itself. It gets the open ones as it knew them before a restart.
+// RestoredSink is an AlertSink that remembers nothing itself. Before the first run it gets the open alerts as it knew them before
+// a restart, and how the last runs of the scenarios ended.
 type RestoredSink interface {
-	Restore([]alert.Alert)
+	Restore(open []alert.Alert, last []result.Last)
 }
 
 // ForgettingSink is a Sink that keeps something for each scenario. The agent calls Forget when a reload has removed a scenario,
@@ -602,13 +603,19 @@ func (a *Agent) connect() {
 	told = slices.DeleteFunc(told, func(open alert.Alert) bool {
 		return open.Rule != state.RuleFailures && open.Rule != state.RuleFlapping && !slices.Contains(remembers, open.Rule)
 	})
+	var last []result.Last
+	for _, s := range a.States.Snapshot() {
+		if s.LastRunID != "" && !s.Stale { // what is stale is not known
+			last = append(last, result.Last{Identity: s.Identity, Interval: time.Duration(s.Interval), State: s.LastState})
+		}
+	}
 	var names []string
 	for name, q := range a.queues {
 		if _, wants := q.sink.(AlertSink); wants {
 			names = append(names, name)
 		}
 		if sink, restores := q.sink.(RestoredSink); restores {
-			sink.Restore(told)
+			sink.Restore(told, last)
 		}
 	}
 	undelivered := a.States.Connect(state.Connection{Tell: a.tell, Run: a.RunNow, Sinks: names}, remembers...)

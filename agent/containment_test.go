@@ -118,6 +118,36 @@ func TestTargetBehindAProxy(t *testing.T) {
 	}
 }
 
+// TestRefusalIsAnAnswer holds that a result says whether the failure is the answer of a host that refused a connection.
+func TestRefusalIsAnAnswer(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusing, accepting := listener.Addr().String(), silent(t)
+	_ = listener.Close()
+	l := library(
+		does(`I am refused`, func(ctx context.Context, w *steps.World, _ steps.Args) error {
+			_, err := w.Dial(ctx, refusing, result.BlameTarget)
+			return err
+		}),
+		does(`I wait in vain`, func(ctx context.Context, w *steps.World, _ steps.Args) error {
+			conn, err := w.Dial(ctx, accepting, result.BlameTarget)
+			if err == nil {
+				_, err = conn.Read(make([]byte, 1))
+			}
+			return err
+		}))
+	s := scenario("waits", "I wait in vain")
+	s.Policy.Timeout = 20 * time.Millisecond
+	if res := run(t, &Runner{Grace: 20 * time.Millisecond}, s, l); res.Refused {
+		t.Errorf("a host that says nothing has refused: %s", res.Error)
+	}
+	if res := run(t, &Runner{}, scenario("refused", "I am refused"), l); !res.Refused || res.Answered.IsZero() || res.Reason != result.ReasonConnect {
+		t.Errorf("refused %t, answered at %s: %s %s", res.Refused, res.Answered, res.Reason, res.Error)
+	}
+}
+
 // TestAddressesOfAPlan holds what is known about where a plan connects to before its first run.
 func TestAddressesOfAPlan(t *testing.T) {
 	target := &steps.Target{

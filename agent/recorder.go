@@ -500,6 +500,7 @@ func (rec *recorder) classify(err error) (result.Reason, result.Blame, string, *
 		}
 		return result.ReasonLack, result.BlameMonitor, text, own
 	}
+	rec.world.Connections().Refuse(err)
 	var failure *steps.Failure
 	if errors.As(err, &failure) {
 		return failure.Reason, failure.Blame, text, nil

@@ -192,7 +192,7 @@ func (a *attempt) perform() {
 		a.rec.judge(a.res, passed || a.rec.plan != a.plan) // for a beginning, the executor reports the rest as undefined
 		a.cancel()
 		if world := a.rec.world; world.CloseAtOnce() {
-			a.res.Targets = world.Connections().Reached()
+			a.reached()
 			a.deliver()
 			return
 		}
@@ -248,13 +248,21 @@ func (a *attempt) finish() {
 	world := a.rec.world
 	defer a.deliver()
 	left, cleaned := a.runner.cleanUp(a.ctx, world)
-	a.res.Cleanup, a.res.Targets = left, world.Connections().Reached()
+	a.res.Cleanup = left
+	a.reached()
 	select {
 	case <-cleaned:
 	default:
 		world.Connections().Cut()
 		a.runner.leave(a.plan, "the clean-up", cleaned)
 	}
+}
+
+// reached notes which hosts the run connected to, and whether they answered.
+func (a *attempt) reached() {
+	all := a.rec.world.Connections()
+	a.res.Targets = all.Reached()
+	a.res.Answered, a.res.Refused = all.Answered()
 }
 
 // deliver hands over the result.

@@ -35,8 +35,9 @@ func (s *service) api(name string, web *httpserver.WebConfig) http.Handler {
 				a.Troubles = append(a.Troubles, "the web configuration has a mistake, and the last good one is used: "+err.Error())
 			}
 			a.Troubles = append(a.Troubles, lacks(s.agent.States)...)
-			if a.States == nil {
-				a.Troubles = append(a.Troubles, "states, alerts and silences are in memory only: the log of the start says why")
+			a.Troubles = append(a.Troubles, s.keep.troubles()...)
+			if err := s.inbox.Trouble(); err != nil {
+				a.Troubles = append(a.Troubles, "reports of jobs cannot be kept: "+err.Error())
 			}
 			return a
 		}}

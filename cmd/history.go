@@ -17,6 +17,7 @@ import (
 	"github.com/stepwatch/stepwatch/agent/config"
 	"github.com/stepwatch/stepwatch/agent/history"
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/agent/state"
 	"github.com/stepwatch/stepwatch/steps"
 	"github.com/stepwatch/stepwatch/steps/wording"
 )
@@ -405,6 +406,8 @@ func (p *historyPage) event(e *history.Event) []string {
 		line := head + fmt.Sprintf("%-8s alert %s:%s", "", e.State, about)
 		if about == "" {
 			line += " " + printable(e.Title)
+		} else if e.Rule != "" && e.Rule != state.RuleFailures { // such as flapping
+			line += " (" + printable(e.Rule) + ")"
 		}
 		return []string{p.paint(grey, line)}
 	case history.KindDeployment:

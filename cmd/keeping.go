@@ -17,8 +17,9 @@ import (
 type keeping struct {
 	states   *state.Tracker // closed by the agent
 	silences *silence.Book
-	history  *history.History // of the runs; nil without one. It is closed by the service, when it has its last results
-	db       *database.DB     // of the states; nil if they are in memory only
+	history  *history.History   // of the runs; nil without one. It is closed by the service, when it has its last results
+	db       *database.DB       // of the states; nil if they are in memory only
+	store    *silence.FileStore // of the silences; nil if they are in memory only
 	files    []io.Closer
 }
 
@@ -32,6 +33,23 @@ func (k *keeping) storage(trouble error) *api.Storage {
 		s.Error = trouble.Error()
 	}
 	return s
+}
+
+// troubles says what is wrong with what is kept, except for the states and the history, which the API describes on their own.
+func (k *keeping) troubles() (said []string) {
+	switch {
+	case k.db == nil:
+		said = append(said, "states, alerts and silences are in memory only: the log of the start says why")
+	case k.store == nil:
+		said = append(said, "silences are in memory only: the log of the start says why")
+	}
+	if err := k.silences.Trouble(); err != nil && k.store != nil {
+		said = append(said, err.Error())
+	}
+	if k.store != nil && k.store.Aside() != "" {
+		said = append(said, "the file of the silences was damaged and begun anew, so silences may be missing: \"stepwatch silence list\" shows them; the old file is "+k.store.Aside())
+	}
+	return said
 }
 
 // inMemory returns a keeping that forgets everything at the end of the program.
@@ -64,7 +82,7 @@ func (k *keeping) open(ctx context.Context, set *set, log *slog.Logger) error {
 	store, err := silence.NewStore(ctx, dir, log)
 	switch {
 	case err == nil:
-		kept = store
+		kept, k.store = store, store
 	case unsafeState(err) != nil:
 		return unsafeState(err)
 	default:

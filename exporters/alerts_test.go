@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stepwatch/stepwatch/agent/alert"
 	"github.com/stepwatch/stepwatch/agent/result"
@@ -32,7 +33,11 @@ func readmeRules(t *testing.T) string {
 // TestAlertRulesNameMetricsThatExist holds README.md's alert rules against a page, so that no rule waits for a metric
 // that stepwatch no longer has.
 func TestAlertRulesNameMetricsThatExist(t *testing.T) {
-	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: exporterstest.Stats})
+	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{Stats: func() result.Stats {
+		stats := exporterstest.Stats()
+		stats.Loaded = time.Now() // as of an agent that reloads
+		return stats
+	}})
 	r := exporterstest.Typical()
 	r.Steps[0].Measurements = append(r.Steps[0].Measurements, result.Measurement{
 		Name: "tls_certificate_not_after_timestamp_seconds", Value: 1, Labels: []result.Label{{Name: "host", Value: "mail.example.org"}}})
@@ -48,7 +53,7 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 		t.Fatalf("the rules name only %q", names)
 	}
 	for _, name := range names {
-		if !strings.Contains(page, "\n"+name+"{") {
+		if !strings.Contains(page, "\n"+name+"{") && !strings.Contains(page, "\n"+name+" ") {
 			t.Errorf("the page has no %s", name)
 		}
 	}
@@ -207,3 +212,25 @@ tests:
         eval_time: 2m
         exp_alerts: [exp_labels: {instance: a, feature: F, scenario: S, step: I go, host: www.example.org, owner: web}]
 `
+
+// TestRestoredStates holds that a page has the states of the last runs before a restart until the next ones: a rule about them
+// would end and begin again.
+func TestRestoredStates(t *testing.T) {
+	p := exporters.NewPrometheus(*exporters.DefaultPrometheusConfig(), exporters.Host{})
+	r := exporterstest.Passing()
+	p.Restore([]alert.Alert{{Rule: "failures", Identity: r.Identity, State: alert.Hard}}, []result.Last{{Identity: r.Identity, Interval: time.Minute, State: result.Critical}})
+	restored := page(t, p, acceptText)
+	for _, want := range []string{`stepwatch_alert_firing{`, `stepwatch_scenario_state{`, `stepwatch_scenario_success{`} {
+		if !strings.Contains(restored, "\n"+want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	if !regexp.MustCompile(`(?m)^stepwatch_scenario_state\{.*\} 2$`).MatchString(restored) || strings.Contains(restored, "\nstepwatch_scenario_last_run") {
+		t.Errorf("the page has\n%s", restored)
+	}
+	p.Export(r)
+	p.Restore(nil, []result.Last{{Identity: r.Identity, State: result.Critical}})
+	if ran := page(t, p, acceptText); !regexp.MustCompile(`(?m)^stepwatch_scenario_state\{.*\} 0$`).MatchString(ran) || strings.Count(ran, "\nstepwatch_scenario_state{") != 1 {
+		t.Errorf("after a run, the page has\n%s", ran)
+	}
+}

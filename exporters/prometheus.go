@@ -185,8 +185,15 @@ func (p *Prometheus) Alert(a alert.Alert) {
 	s.alert(a.Rule, a.Firing())
 }
 
-// Restore implements agent.RestoredSink: it adds the alerts that were open before a restart.
-func (p *Prometheus) Restore(open []alert.Alert) {
+// Restore implements agent.RestoredSink: it adds the alerts that were open before a restart, and the states of then. Without
+// them, a rule about stepwatch_scenario_state would end at a restart, and begin again with the next run.
+func (p *Prometheus) Restore(open []alert.Alert, last []result.Last) {
+	for i := range last {
+		s := p.scenario(last[i].Identity, last[i].Interval)
+		s.mu.Lock()
+		s.restore(&last[i])
+		s.mu.Unlock()
+	}
 	for _, a := range open {
 		p.Alert(a)
 	}

@@ -379,6 +379,19 @@ func (s *scenarioSeries) take(r *result.Result, now time.Time) {
 	}
 }
 
+// restore shows how the last run before a restart ended, but not when it began: it may have begun so long ago that a rule about
+// scenarios that stopped would fire at each start. The caller holds mu.
+func (s *scenarioSeries) restore(l *result.Last) {
+	if slices.ContainsFunc(s.layout.points, func(p point) bool { return p.family == s.p.families.state }) {
+		return // it has run since
+	}
+	to := s.report()
+	s.reportCounters(&to)
+	to.add(s.p.families.state, "", float64(l.State))
+	to.add(s.p.families.success, "", boolean(l.State == result.OK || l.State == result.Warning))
+	s.lay(to.end())
+}
+
 // takeStale replaces the state. Everything else is still that of the last run, and no run is counted. The caller holds mu.
 func (s *scenarioSeries) takeStale(r *result.Result) {
 	f := &s.p.families

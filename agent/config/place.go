@@ -53,16 +53,25 @@ var (
 var kinds = map[string]string{"string": "a text", "int": "a whole number", "uint64": "a whole number", "int64": "a whole number",
 	"float64": "a number", "float": "a number", "integer": "a whole number", "bool": "true or false", "null": "empty",
 	"[]string": "a list of texts", "sequence": "a list", "map": "a mapping", "mapping": "a mapping", "+Inf": "infinite", "-Inf": "infinite", "NaN": "not a number",
-	"[]interface {}": "a list", "map[string]interface {}": "a mapping"}
+	"[]interface {}": "a list", "map[string]interface {}": "a mapping", "Duration": "a duration such as 30s", "[]Duration": "a list of durations such as 30s",
+	"[]time.Duration": "a list of durations such as 30s", "time.Duration": "a duration such as 30s"}
+
+// unquoted says how a text is written that YAML takes for a mapping: in braces and brackets, 192.0.2.53:53 is one.
+func unquoted(got, want string) string {
+	if got == kinds["mapping"] && want == kinds["string"] {
+		return ": put a text with a colon in quotes"
+	}
+	return ""
+}
 
 // inYAML replaces Go types in a message with YAML terms.
 func inYAML(section, message string) string {
 	kind := func(name string) string { return cmp.Or(kinds[name], "another type") }
 	if m := wrongNode.FindStringSubmatch(message); m != nil {
 		if section != "" {
-			return fmt.Sprintf("%s is %s, want %s", section, kind(m[1]), kind(m[2]))
+			return fmt.Sprintf("%s is %s, want %s", section, kind(m[1]), kind(m[2])) + unquoted(kind(m[1]), kind(m[2]))
 		}
-		return fmt.Sprintf("got %s, want %s", kind(m[1]), kind(m[2]))
+		return fmt.Sprintf("got %s, want %s", kind(m[1]), kind(m[2])) + unquoted(kind(m[1]), kind(m[2]))
 	}
 	if m := twice.FindStringSubmatch(message); m != nil {
 		return fmt.Sprintf("%s is set twice: it is already set at line %s", m[1], m[2])
@@ -72,7 +81,7 @@ func inYAML(section, message string) string {
 		return message
 	}
 	setting := strings.ToLower(inside.ReplaceAllString(m[2], "${1}_$2"))
-	return fmt.Sprintf("%s is %s, want %s", cmp.Or(section, setting), kind(m[1]), kind(m[3]))
+	return fmt.Sprintf("%s is %s, want %s", cmp.Or(section, setting), kind(m[1]), kind(m[3])) + unquoted(kind(m[1]), kind(m[3]))
 }
 
 // invalid collects the mistakes in the values of a decoded file.

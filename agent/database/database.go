@@ -86,7 +86,10 @@ type DB struct {
 }
 
 // file holds the connections to one file.
-type file struct{ write, read *sql.DB }
+type file struct {
+	write, read *sql.DB
+	info        fs.FileInfo // which file it is; nil if only Read uses it
+}
 
 func (f *file) close() error {
 	var errs []error
@@ -243,7 +246,24 @@ func (d *DB) connect(ctx context.Context) (_ *file, err error) {
 	if f.write, err = d.pool("rw", pragmas, 1); err != nil {
 		return nil, err
 	}
-	return f, d.migrate(ctx, f.write, version)
+	if err := d.migrate(ctx, f.write, version); err != nil {
+		return nil, err
+	}
+	f.info, err = os.Stat(d.path)
+	return f, err
+}
+
+// gone returns an error if the file was deleted or replaced since it was opened: SQLite goes on in a file without a name, and
+// whatever it writes there is lost when it is closed.
+func (d *DB) gone(f *file) error {
+	info, err := os.Stat(d.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &DamagedError{Path: d.path, Problem: "it was deleted while it was open", gone: true}
+	case err == nil && !os.SameFile(info, f.info):
+		return &DamagedError{Path: d.path, Problem: "it was replaced while it was open", gone: true}
+	}
+	return nil // what else is wrong is found by whoever writes
 }
 
 // headerBytes is the length of the header of a database file (sqlite.org/fileformat2.html, 1.3).
@@ -365,7 +385,7 @@ func bounded(ctx context.Context, most time.Duration) (context.Context, context.
 // Write calls a function in a transaction that may write, and commits it if the function returns nil. One runs at a time. The
 // function must use the transaction only, and no method of the DB.
 //
-// If the file turns out to be damaged, Write sets it aside and begins a new, empty one, and returns a *DamagedError: the caller
+// If the file turns out to be damaged, or was deleted or replaced, Write sets it aside and begins a new, empty one, and returns a *DamagedError: the caller
 // writes again, and everything if its tables must be complete. If that cannot be begun, as on a full disk, each later call tries
 // again.
 func (d *DB) Write(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
@@ -434,7 +454,13 @@ func (d *DB) use(ctx context.Context, act string, do func(*file) error) error {
 		}
 		return d.use(ctx, act, do)
 	}
-	err := do(f)
+	err := error(nil)
+	if act == "write" {
+		err = d.gone(f)
+	}
+	if err == nil {
+		err = do(f)
+	}
 	d.mu.RUnlock()
 	if err == nil {
 		return nil
@@ -465,6 +491,10 @@ func (d *DB) exchange(ctx context.Context, damaged *file, why *DamagedError) err
 	if damaged != nil {
 		d.open = nil
 		_ = damaged.close() // its content is not trusted any more
+	}
+	if why != nil && why.gone {
+		d.o.Log.Error("a database is not where it was: it is begun anew", "file", d.path, "problem", why.Problem)
+	} else if damaged != nil {
 		dir, err := statedir.Open(d.o.Dir)
 		if err != nil {
 			return err

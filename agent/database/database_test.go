@@ -306,6 +306,61 @@ func TestDamagedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestGone holds that a file which was deleted or replaced while it is open is noticed by the next write, and begun anew: SQLite
+// goes on in a file without a name.
+func TestGone(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, path string){
+		"deleted": func(t *testing.T, path string) {
+			for _, suffix := range []string{"", "-wal", "-shm"} {
+				if err := os.Remove(path + suffix); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		"deleted without its log": func(t *testing.T, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"directory moved": func(t *testing.T, path string) {
+			if err := os.Rename(filepath.Dir(path), filepath.Dir(path)+"-old"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"replaced": func(t *testing.T, path string) {
+			if err := os.WriteFile(path+".new", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			o := Options{Dir: stateDir(t), Name: "items.db", Migrations: schema, Log: slog.New(slog.NewTextHandler(&log, nil))}
+			d := open(t, o)
+			if err := insert(t.Context(), d, "old"); err != nil {
+				t.Fatal(err)
+			}
+			lose(t, d.Path())
+			err := insert(t.Context(), d, "lost")
+			if !errors.As(err, new(*DamagedError)) || !strings.Contains(err.Error(), " while it was open, and is begun anew") {
+				t.Errorf("got %v", err)
+			}
+			if err := insert(t.Context(), d, "new"); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(log.String(), "a database is not where it was") {
+				t.Errorf("the log has %q", log.String())
+			}
+			_ = d.Close()
+			d = open(t, o)
+			wantItems(t, d, 1)
+		})
+	}
+}
+
 // TestDamagedForAll holds that many who meet the damage at once begin one new file.
 func TestDamagedForAll(t *testing.T) {
 	o := Options{Dir: stateDir(t), Name: "items.db", Migrations: schema}

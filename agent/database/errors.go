@@ -12,15 +12,20 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// DamagedError says that a file is not what SQLite wrote: it was cut, overwritten, or a page of it is broken.
+// DamagedError says that a file is not what SQLite wrote: it was cut, overwritten, deleted, or a page of it is broken.
 type DamagedError struct {
 	Path    string
 	Problem string
-	Aside   string // where it is now; empty if it could not be moved, or was open for reading only
+	Aside   string // where it is now; empty if it could not be moved, was open for reading only, or is gone
+
+	gone bool // the file that was open has no name any more
 }
 
 // Error says what is wrong with which file, and where it is.
 func (e *DamagedError) Error() string {
+	if e.gone {
+		return fmt.Sprintf("%s: %s, and is begun anew", e.Path, e.Problem)
+	}
 	if e.Aside == "" {
 		return fmt.Sprintf("%s is damaged: %s", e.Path, e.Problem)
 	}

@@ -56,6 +56,7 @@ type Inbox struct {
 	hidden  []string // values of all secrets, as of then
 	then    time.Time
 	warned  map[string]time.Time // by their text
+	failed  error                // why a report, or that reports are taken, could not be written the last time
 	stop    chan struct{}
 	stopped chan struct{}
 }
@@ -94,7 +95,7 @@ func (b *Inbox) Set(all jobreport.Jobs, secrets steps.Secrets) {
 	for _, name := range names {
 		e := next[name]
 		e.Lock()
-		e.Job, e.read = all[name], time.Time{}
+		e.Job, e.read, e.known = all[name], time.Time{}, false
 		e.Unlock()
 	}
 	if len(names) == 0 {
@@ -105,7 +106,7 @@ func (b *Inbox) Set(all jobreport.Jobs, secrets steps.Secrets) {
 			return // no file is needed
 		}
 	}
-	if err := b.wait(names, next); err != nil {
+	if err := b.note(b.wait(names, next)); err != nil {
 		b.log.Error("the reports of jobs cannot be kept: they are UNKNOWN until they can", "error", err)
 	}
 }
@@ -186,11 +187,26 @@ func (b *Inbox) present(store *jobreport.Store, stop <-chan struct{}, stopped ch
 		case <-stop:
 			return
 		case <-tick.C:
-			if err := store.Present(b.now()); err != nil {
+			if err := b.note(store.Present(b.now())); err != nil {
 				b.warn("it cannot be noted that reports of jobs are taken", "error", err)
 			}
 		}
 	}
+}
+
+// note notes whether something could be written, and returns err.
+func (b *Inbox) note(err error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed = err
+	return err
+}
+
+// Trouble returns why nothing could be written the last time that there was something to write, or nil.
+func (b *Inbox) Trouble() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }
 
 // warn logs what happens, at most once a minute.
@@ -309,7 +325,7 @@ func (b *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if unread != nil {
 		log += "\n(the rest of the log was not read: send its end, as `tail -c 10000` does)"
 	}
-	if err := b.keep(e, q, run, log, cut); err != nil {
+	if err := b.note(b.keep(e, q, run, log, cut)); err != nil {
 		b.warn("a report of a job cannot be kept", "job", q.job, "error", err)
 		status := http.StatusInternalServerError
 		if lack.Of(err) != nil {
@@ -365,7 +381,8 @@ func (b *Inbox) authorised(ctx context.Context, name, secret string) (e *entry, 
 	return e, postOnly
 }
 
-// secretOf returns the hash of a job's secret, and whether the job takes POST only. It reads the secret at most once in secretKept, whoever asks.
+// secretOf returns the hash of a job's secret, and whether the job takes POST only. It reads the secret at most once in secretKept,
+// whoever asks. One that cannot be read any more stays as it was until the next reload, so that no report is lost because of that.
 func (b *Inbox) secretOf(ctx context.Context, e *entry, secrets steps.Secrets) (sum [sha256.Size]byte, known, postOnly bool) {
 	e.Lock()
 	defer e.Unlock()
@@ -374,6 +391,10 @@ func (b *Inbox) secretOf(ctx context.Context, e *entry, secrets steps.Secrets) (
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 		defer cancel()
 		value, err := secrets.Secret(ctx, e.Secret)
+		if err != nil && e.known {
+			b.warn("the secret of a job cannot be read: the one that was read before counts", "job", e.name, "error", err)
+			return e.sum, true, e.PostOnly
+		}
 		if err == nil && len(value.Reveal()) < secretLeast {
 			err = fmt.Errorf("it has fewer than %d characters: \"openssl rand -hex 16\" makes a good one", secretLeast)
 		}

@@ -259,6 +259,53 @@ func TestSecretsAreReadSeldom(t *testing.T) {
 	}
 }
 
+// TestTrouble holds that the agent can say that reports cannot be kept, until they can.
+func TestTrouble(t *testing.T) {
+	b := newBench(t)
+	if err := b.Trouble(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(b.state, "jobs", "backup.job.json")
+	if err := errors.Join(os.RemoveAll(file), os.MkdirAll(filepath.Join(file, "in the way"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status == 200 || b.Trouble() == nil {
+		t.Errorf("got %d, trouble %v", status, b.Trouble())
+	}
+	if err := os.RemoveAll(file); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status != 200 || b.Trouble() != nil {
+		t.Errorf("got %d, trouble %v", status, b.Trouble())
+	}
+}
+
+// TestSecretThatVanishes holds that a secret which cannot be read for a while, as when its file is being replaced, costs no
+// report, and that a reload lets go of it.
+func TestSecretThatVanishes(t *testing.T) {
+	b := newBench(t)
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status != 200 {
+		t.Fatalf("got %d", status)
+	}
+	b.secrets.mu.Lock()
+	delete(b.secrets.values, "backup")
+	b.secrets.mu.Unlock()
+	now := time.Now().Add(2 * secretKept)
+	b.mu.Lock()
+	b.now = func() time.Time { return now }
+	b.mu.Unlock()
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status != 200 {
+		t.Errorf("got %d while the secret cannot be read", status)
+	}
+	if status, _ := b.send(t, "POST", "/ping/backup/wrong", ""); status != 404 {
+		t.Errorf("got %d for a wrong secret", status)
+	}
+	b.Set(jobreport.Jobs{"backup": {Secret: "backup"}}, b.secrets)
+	if status, _ := b.send(t, "POST", "/ping/backup/"+secret, ""); status != 404 {
+		t.Errorf("got %d after a reload", status)
+	}
+}
+
 // TestRestart holds that what was answered with 200 is there after the process was killed, and that a time without an agent is
 // known.
 func TestRestart(t *testing.T) {

@@ -62,6 +62,8 @@ type Result struct {
 	Stale bool
 
 	Targets  []string      // the addresses, "host:port", that the run connected to or tried to, at most eight
+	Answered time.Time     // when another machine last accepted or refused a connection; zero if none did
+	Refused  bool          // the failure is such an answer: the other machine refused or closed the connection
 	Timeouts int           // how many runs in a row, with this one, got no answer in time
 	Backoff  time.Duration // the time between runs because of those timeouts; zero while Interval holds
 }

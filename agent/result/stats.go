@@ -36,6 +36,13 @@ type Unsettled struct {
 	Withheld string // the kind of reason why its alert is not told now: "silence", "maintenance", "needs", "uplink", "flapping"; or empty
 }
 
+// Last is how the last run of a scenario before a restart ended.
+type Last struct {
+	Identity Identity
+	Interval time.Duration
+	State    State
+}
+
 // ScenarioStats is the part of Stats for one scenario.
 type ScenarioStats struct {
 	Identity Identity

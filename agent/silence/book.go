@@ -74,6 +74,7 @@ type Book struct {
 	mu      sync.Mutex
 	kept    map[string]*entry // by id
 	unsaved map[string]bool   // ids that the store does not have as they are
+	failed  error             // why they could not be stored the last time; nil if there are none
 	again   *time.Timer       // until the next attempt to store them; nil if all are stored
 	closed  bool
 
@@ -378,16 +379,27 @@ func (b *Book) save(ctx context.Context, ids ...string) error {
 		if b.again == nil {
 			b.log.Error("silences could not be stored, which is tried again: until then, a restart brings back what was stored before", "silences", len(all), "error", err)
 		}
-		b.again = time.AfterFunc(saveAgain, b.saveAgain)
+		b.again, b.failed = time.AfterFunc(saveAgain, b.saveAgain), err
 		return err
 	}
 	clear(b.unsaved)
+	b.failed = nil
 	if b.again != nil {
 		b.again.Stop()
 		b.again = nil
 		b.log.Info("silences are stored again", "silences", len(all))
 	}
 	return nil
+}
+
+// Trouble returns why silences could not be stored the last time, or nil.
+func (b *Book) Trouble() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failed == nil {
+		return nil
+	}
+	return fmt.Errorf("%d changes of silences could not be stored, so a restart of the agent undoes them: %w", len(b.unsaved), b.failed)
 }
 
 // saveAgain is the pause before silences that could not be stored are stored again.

@@ -298,6 +298,9 @@ func TestDamagedFile(t *testing.T) {
 	first := add(t, b, r)
 	b.store = store
 	second := add(t, b, r)
+	if err := b.Trouble(); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
 	if len(second.Warnings) > 0 {
 		t.Errorf("warned: %q", second.Warnings)
 	}
@@ -332,6 +335,9 @@ func TestFullDisk(t *testing.T) {
 	first := add(t, b, r)
 	if len(first.Warnings) != 1 || first.Warnings[0] != "it could not be stored, so it ends when the agent restarts: no space left on device" || !strings.Contains(quiet(b, relay), first.ID) {
 		t.Errorf("got %q, %s", first.Warnings, quiet(b, relay))
+	}
+	if err := b.Trouble(); err == nil || err.Error() != "1 changes of silences could not be stored, so a restart of the agent undoes them: no space left on device" {
+		t.Errorf("got %v", err)
 	}
 	store.is.Store(false)
 	second := add(t, b, r)

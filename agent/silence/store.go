@@ -33,6 +33,9 @@ func NewStore(ctx context.Context, stateDir string, log *slog.Logger) (*FileStor
 // Close closes the file.
 func (s *FileStore) Close() error { return s.db.Close() }
 
+// Aside returns where the last damaged file is, or "" if none was damaged since the start.
+func (s *FileStore) Aside() string { return s.db.Aside() }
+
 // Load returns the silences in the file that can be read, and an error for the others.
 func (s *FileStore) Load(ctx context.Context) (all []Silence, err error) {
 	var unread []error

@@ -69,6 +69,7 @@ type record struct {
 	Recovered   time.Time    `json:"recovered,omitzero"`  // start of the first good run after the last problem
 	Failed      result.State `json:"failed"`              // the worst state in the last problem
 	Uncertain   bool         `json:"uncertain,omitempty"` // its last failure may be the uplink's; it has to run again
+	Forgive     bool         `json:"forgive,omitempty"`   // with Uncertain: the uplink was suspected, so that failure does not count
 	Heard       time.Time    `json:"heard,omitzero"`      // when the last result came
 	Targets     []string     `json:"targets,omitempty"`   // of the last run that got answers, "host:port"
 	Problems    []*problem   `json:"problems,omitempty"`
@@ -82,6 +83,7 @@ type record struct {
 	dependents []*record
 	hosts      []string  // of Targets, the remote ones
 	asked      time.Time // when it was asked to run for somebody who needs it
+	answered   bool      // its last run got an answer while the uplink was suspected, so the uplink did not make it fail
 	touched    bool      // to be written some time
 }
 
@@ -128,8 +130,11 @@ func (m *machine) restore(k kept, now time.Time) {
 			m.open[rec] = true
 			m.wakeAt(now)
 		}
-		// A suspicion ended with the program, so what waited for it has to run again.
-		if p := rec.find(RuleFailures); p != nil && p.Told == nil && strings.HasPrefix(p.Withheld, "uplink:") && !m.uplink.certain {
+		// A suspicion ended with the program, so what waited for it, or for a scenario that it needs, has to run again. What a
+		// silence withheld may have failed for days: its failures count.
+		if p := rec.find(RuleFailures); p != nil && p.Told == nil && rec.LastReason.OfNetwork() && !m.uplink.certain {
+			kind, _, _ := strings.Cut(p.Withheld, " ")
+			rec.Forgive = rec.Forgive || slices.Contains([]string{"uplink:", "needs", "waits"}, kind)
 			rec.Uncertain = true
 		}
 	}
@@ -247,14 +252,17 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 	if !r.Stale {
 		rec.Proven, rec.ProvenAt = state, r.Started
 		if rec.Uncertain { // its last failures may not have been its own
-			rec.Uncertain = false
-			if p := rec.find(RuleFailures); p != nil && p.Told == nil {
+			forgive := rec.Forgive
+			rec.Uncertain, rec.Forgive = false, false
+			if p := rec.find(RuleFailures); forgive && p != nil && p.Told == nil {
 				rec.Results.forgive()
 				rec.Certain.forgive()
 				rec.Problems = slices.DeleteFunc(rec.Problems, func(other *problem) bool { return other == p })
 			}
 		}
-		rec.Uncertain = m.confirmedMeanwhile(rec, r)
+		if m.confirmedMeanwhile(rec, r) {
+			rec.Uncertain, rec.Forgive = true, true
+		}
 		switch {
 		case state == result.OK && was != result.OK:
 			rec.Recovered = r.Started
@@ -264,6 +272,7 @@ func (m *machine) observe(r *result.Result, now time.Time) {
 			rec.Failed = rec.Failed.Worse(state)
 		}
 	}
+	rec.answered = r.Refused || !m.uplink.began.IsZero() && r.Answered.After(m.uplink.silent)
 	calm := state == result.OK && rec.Results.bad == 0 && len(rec.Problems) == 0
 	rec.Results.push(state)
 	if state == result.OK {

@@ -89,7 +89,7 @@ func (w *world) restart() {
 	w.collect()
 }
 
-// of returns a result: O, W, C and U are the states, T a timeout, L a lack, S a stale one. ago is how long before now it began.
+// of returns a result: O, W, C and U are the states, T a timeout, A one after a connection was accepted, R a refusal, L a lack, S a stale one. ago is how long before now it began.
 func (w *world) of(name string, letter byte, ago time.Duration) *result.Result {
 	rec := w.m.record(identity(name))
 	r := &result.Result{Identity: identity(name), Run: "run", Attempt: rec.NextAttempt, Retries: rec.Retries, Started: w.now.Add(-ago), Interval: time.Minute,
@@ -107,6 +107,10 @@ func (w *world) of(name string, letter byte, ago time.Duration) *result.Result {
 		r.Blame = result.BlameScenario
 	case 'T':
 		r.Reason = result.ReasonTimeout
+	case 'R':
+		r.Reason, r.Answered, r.Refused = result.ReasonConnect, w.now, true
+	case 'A':
+		r.Reason, r.Answered = result.ReasonTimeout, r.Started
 	case 'L':
 		r.Blame, r.Reason, r.Lack = result.BlameMonitor, result.ReasonLack, &result.Lack{Kind: "ports", Said: "no ports"}
 	case 'S':
@@ -236,6 +240,8 @@ func TestMachine(t *testing.T) {
 		{"a restart while the uplink is down", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b T; +1s; c T; restart; +20s; | waits; a O; b O",
 			"run b; run c; c lacks uplink; run a; run b; run a; run b; | waits"},
 		{"failures of the uplink do not count", "a host=a alert=2of5; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; a T; +1s; b T; c T; restart; | waits; b O; +1s; a O; | is OK; +1m; a C", "run b; run c; c lacks uplink; run a; run b; | waits; | is OK; a failures soft CRITICAL"},
+		{"a restart in a silence keeps the failures of 3 of 5", "a host=a alert=3of5; b host=b; c host=c", "a O; b O; c O; quiet a s; +1h; a T; b O; +1h; a T; b O; +1h; a T; b O; restart; +1s; a T; b O; +1h; | quiet; loud a; | loud",
+			"run b; run c; run b; run c; run b; run c; run a; run b; run c; | quiet; a failures hard CRITICAL; | loud"},
 		{"a restart during a suspicion", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; restart; +20s; | waits; b O; a T; +1s; b O; a O", "run b; run c; run a; run a; | waits; run b; run c; a failures hard CRITICAL; a failures resolved OK"},
 		{"a start without the file of both", "a needs=b; b", "b C; a C; hide; +1h; | hidden; show; +1m; | shown", "b failures hard CRITICAL; | hidden; | shown"},
 
@@ -260,6 +266,12 @@ func TestMachine(t *testing.T) {
 		{"three hosts are the uplink", "a host=a; b host=b; c host=c; d host=d", "a O; b O; c O; d O; +1m; a T; +1s; b T; +1s; c T; d T; +1h; a T; | ends; d O; +1s; a T; b O; c O; +1s; a O",
 			"run b; run c; run d; d lacks uplink; a lacks uplink; | ends; run c; run a; run b; run d; a failures hard CRITICAL; a failures resolved OK"},
 		{"an answer that is no good is an answer, too", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; +1s; b C; | told", "run b; run c; b failures hard CRITICAL; a failures hard CRITICAL; | told"},
+		{"a refused connection is an answer", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a R; b R; c R; | told; +1m; a T; | waits; +1s; b R; | refuted",
+			"a failures hard CRITICAL; b failures hard CRITICAL; c failures hard CRITICAL; | told; | waits; | refuted"},
+		{"a refusal ends a suspicion", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a T; | waits; +1s; b R; | told", "run b; run c; | waits; b failures hard CRITICAL; a failures hard CRITICAL; | told"},
+		{"hosts that accept connections and are slow are no outage of the uplink", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; a A/9s; | waits; +1s; b A/9s; | told; +1s; c A/9s; +1s; a A/3s; | refuted",
+			"run b; run c; | waits; b failures hard CRITICAL; a failures hard CRITICAL; | told; c failures hard CRITICAL; | refuted"},
+		{"an accepted connection proves nothing of the time after it", "a host=a; b host=b; c host=c", "a O; b O; c O; +1m; c A/9s; a A/9s; b A/9s; | down", "run a; run b; b lacks uplink; | down"},
 		{"hosts of this machine say nothing", "a host=127.0.0.1; b host=localhost; c host=[::1]", "a O; b O; c O; +1m; a T; b T; c T", "a failures hard CRITICAL; b failures hard CRITICAL; c failures hard CRITICAL"},
 		{"two hosts are too few", "a host=a; b host=b", "a O; b O; +1m; a T; b T", "a failures hard CRITICAL; b failures hard CRITICAL"},
 

@@ -72,7 +72,7 @@ type Connection struct {
 // The times after which changes are written.
 const (
 	soon       = time.Second      // a result of a scenario that is not simply OK
-	touch      = 5 * time.Minute  // a further OK
+	touch      = 2 * time.Minute  // a further OK: so often that one a minute is not stale after a crash
 	writeWait  = 5 * time.Second  // how long an alert waits for a slow disk before it is told
 	writeRetry = 10 * time.Second // before a failed write is repeated
 	unsavedMax = 1000             // alerts that wait for a disk that takes nothing

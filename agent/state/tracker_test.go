@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stepwatch/stepwatch/agent/alert"
@@ -86,6 +87,26 @@ func (p *process) heard(n int) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return shown(p.told)
+}
+
+// TestFreshAfterKill holds that a scenario that was OK until the program was killed is not stale when the next one begins: it
+// would be UNKNOWN until its next run.
+func TestFreshAfterKill(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		for _, lived := range []time.Duration{30 * time.Second, 4*time.Minute + 50*time.Second, 7 * time.Minute} {
+			p := start(t, dir, "Log in")
+			for began := time.Now(); time.Since(began) < lived; time.Sleep(time.Minute) {
+				p.Observe(p.ran("Log in", true))
+			}
+			p.kill()
+			next := start(t, dir, "Log in")
+			if s := next.Snapshot()[0]; s.Stale || s.State != result.OK {
+				t.Errorf("killed after %s: %s, stale %t, last run %s ago", lived, s.State, s.Stale, time.Since(s.LastRun))
+			}
+			next.stop()
+		}
+	})
 }
 
 func shown(alerts []alert.Alert) string {

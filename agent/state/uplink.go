@@ -12,9 +12,10 @@ import (
 )
 
 // When everything fails at once, the reason is rarely everything. A failure that the network of this machine could explain
-// begins a suspicion, unless a run that began after it got an answer from a remote host. Until such a run refutes it, alerts
-// for such failures wait, but not for longer than uplinkHold, and scenarios at other hosts run at once. Failures of uplinkHosts hosts without any answer confirm it: from
-// then on such results are a lack of this machine (result.Result.Lack), until a remote host answers again.
+// begins a suspicion, unless a run that began after it got an answer from a remote host. A connection that is accepted or
+// refused is an answer, even if the run fails. Until an answer refutes the suspicion, alerts for such failures wait, but not
+// for longer than uplinkHold, and scenarios at other hosts run at once. Failures of uplinkHosts hosts without any answer
+// confirm it: from then on such results are a lack of this machine (result.Result.Lack), until a remote host answers again.
 
 // KindUplink is the kind of the lack.
 const KindUplink = "uplink"
@@ -30,6 +31,7 @@ type uplink struct {
 	known   map[string]int  // remote hosts that answered, and how many scenarios use them
 	answer  time.Time       // start of the last run that got an answer from a remote host
 	began   time.Time       // of the suspicion: start of the first failed run; zero if there is none
+	silent  time.Time       // when that run had its last answer, or its start
 	until   time.Time       // when alerts wait no longer because of it
 	failed  map[string]bool // hosts that failed since then
 	asked   []string        // hosts that have to fail, too
@@ -73,8 +75,14 @@ func (m *machine) host(rec *record, hosts []string) {
 // uplinkSees looks whether a run got an answer from a remote host.
 func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
 	u := &m.uplink
-	if u.certain || len(r.Targets) == 0 || r.Reason.OfNetwork() || r.Blame == result.BlameMonitor || r.Blame == result.BlameScenario {
+	if u.certain || len(r.Targets) == 0 || r.Blame == result.BlameMonitor || r.Blame == result.BlameScenario {
 		return
+	}
+	at, refutes := r.Started, !u.began.IsZero() && !r.Started.Before(u.began)
+	if r.Reason.OfNetwork() { // it failed, but may have got an answer before that
+		if at, refutes = r.Answered, !u.began.IsZero() && r.Answered.After(u.silent); at.IsZero() {
+			return
+		}
 	}
 	if !slices.Equal(rec.Targets, r.Targets) {
 		rec.Targets = r.Targets
@@ -83,10 +91,10 @@ func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
 	if len(rec.hosts) == 0 {
 		return
 	}
-	if r.Started.After(u.answer) {
-		u.answer = r.Started
+	if at.After(u.answer) {
+		u.answer = at
 	}
-	if !u.began.IsZero() && !r.Started.Before(u.began) {
+	if refutes {
 		if !u.confirmed && len(u.failed) > 1 { // it may have been down for a moment: whoever failed then runs again
 			m.doubt()
 		}
@@ -103,8 +111,11 @@ func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
 // before observe.
 func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 	u := &m.uplink
-	if u.certain || r.Stale || r.Lack != nil || !r.Reason.OfNetwork() {
+	if u.certain || r.Stale || r.Lack != nil || !r.Reason.OfNetwork() || r.Refused {
 		return nil
+	}
+	if !u.began.IsZero() && r.Answered.After(u.silent) {
+		return nil // it refutes the suspicion
 	}
 	hosts := remote(r.Targets)
 	if len(r.Targets) == 0 {
@@ -114,9 +125,14 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 		return nil
 	}
 	if u.began.IsZero() {
-		if len(u.known) < uplinkHosts || u.answer.After(r.Started) {
+		silent := r.Started
+		if r.Answered.After(silent) {
+			silent = r.Answered
+		}
+		if len(u.known) < uplinkHosts || u.answer.After(silent) {
 			return nil
 		}
+		u.silent = silent
 		u.began, u.until, u.failed, u.asked = r.Started, now.Add(uplinkHold), make(map[string]bool), nil
 		u.isAsked = false
 	}
@@ -144,7 +160,7 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 // suspect and observe.
 func (m *machine) confirmedMeanwhile(rec *record, r *result.Result) bool {
 	u := &m.uplink
-	if !u.confirmed || !r.Reason.OfNetwork() || r.Started.Before(u.began) {
+	if !u.confirmed || !r.Reason.OfNetwork() || r.Refused || r.Started.Before(u.began) || r.Answered.After(u.silent) {
 		return false
 	}
 	hosts := remote(r.Targets)
@@ -157,8 +173,8 @@ func (m *machine) confirmedMeanwhile(rec *record, r *result.Result) bool {
 // doubt has the scenarios run again whose failure began in the suspicion and is not told yet.
 func (m *machine) doubt() {
 	for rec := range m.open {
-		if p := rec.find(RuleFailures); p != nil && p.news() && rec.LastReason.OfNetwork() && !p.Since.Before(m.uplink.began) {
-			rec.Uncertain = true
+		if p := rec.find(RuleFailures); p != nil && p.news() && !rec.answered && rec.LastReason.OfNetwork() && !p.Since.Before(m.uplink.began) {
+			rec.Uncertain, rec.Forgive = true, true
 		}
 	}
 }
@@ -203,7 +219,7 @@ func (m *machine) suspected(rec *record, p *problem, now time.Time) string {
 		return "uplink: the network of this machine may have been down in its last run"
 	}
 	if p.Rule != RuleFailures || p.State == alert.Resolved || u.began.IsZero() || u.confirmed || !p.news() || !now.Before(u.until) ||
-		!rec.LastReason.OfNetwork() || rec.LastRun.Before(u.began) {
+		rec.answered || !rec.LastReason.OfNetwork() || rec.LastRun.Before(u.began) {
 		return ""
 	}
 	m.wakeAt(u.until)

@@ -233,7 +233,11 @@ func (j *judged) silent() bool { return j.Last() == nil || j.Last().At.Before(j.
 
 // waiting returns the failure of a job of which nothing can be known yet.
 func (j *judged) waiting(due string) error {
-	return steps.Fail(result.ReasonNotReceived, result.BlameMonitor, "the job %q has not reported yet: stepwatch has waited since %s, %s%s", j.Job, shown(j.Since), due, j.last())
+	said := "yet: stepwatch has waited since " + shown(j.Since)
+	if j.Last() != nil { // before it was taken out of the configuration
+		said = "since it was added to stepwatch.yml again, at " + shown(j.Since)
+	}
+	return steps.Fail(result.ReasonNotReceived, result.BlameMonitor, "the job %q has not reported %s, %s%s", j.Job, said, due, j.last())
 }
 
 func succeededLately(_ context.Context, w *steps.World, a steps.Args) error {

@@ -128,7 +128,7 @@ func TestSentences(t *testing.T) {
 		{"not yet", func(s *scene) { s.Since = s.ago("1h") }, lately,
 			`UNKNOWN not_received: the job "backup" has not reported yet: stepwatch has waited since ` + at + `, and success is due by ` + at},
 		{"added again", func(s *scene) { s.AddEnd(s.ago("100h"), "", 0, "", false); s.Since = s.ago("1h") }, lately,
-			`UNKNOWN not_received: the job "backup" has not reported yet: stepwatch has waited since ` + at + `, and success is due by ` + at},
+			`UNKNOWN not_received: the job "backup" has not reported since it was added to stepwatch.yml again, at ` + at + `, and success is due by ` + at},
 		{"added again, and failed", func(s *scene) {
 			s.AddEnd(s.ago("100h"), "", 0, "", false)
 			s.Since = s.ago("2h")

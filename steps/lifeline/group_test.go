@@ -1,10 +1,13 @@
 package lifeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -45,6 +48,39 @@ func TestGroup(t *testing.T) {
 		t.Error("nothing holds addresses")
 	}
 }
+
+// TestGroupAnswers holds which connections and errors are an answer of another host.
+func TestGroupAnswers(t *testing.T) {
+	var g Group
+	local, _ := pair(t)
+	g.Hold(local)
+	for _, err := range []error{nil, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, context.DeadlineExceeded} {
+		g.Refuse(err)
+	}
+	if at, refused := g.Answered(); !at.IsZero() || refused {
+		t.Errorf("a connection on loopback and timeouts: answered at %s, refused %t", at, refused)
+	}
+	g.Hold(remote{local})
+	if at, refused := g.Answered(); at.IsZero() || refused {
+		t.Errorf("an accepted connection: answered at %s, refused %t", at, refused)
+	}
+	for _, err := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, io.EOF, io.ErrUnexpectedEOF} {
+		var g Group
+		g.Refuse(fmt.Errorf("read: %w", err))
+		if at, refused := g.Answered(); at.IsZero() || !refused {
+			t.Errorf("%v: answered at %s, refused %t", err, at, refused)
+		}
+	}
+	(*Group)(nil).Refuse(io.EOF)
+	if at, refused := (*Group)(nil).Answered(); !at.IsZero() || refused {
+		t.Error("nothing answers")
+	}
+}
+
+// remote is a connection to another machine.
+type remote struct{ net.Conn }
+
+func (remote) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443} }
 
 // TestGroupForgets holds that a run which opens very many connections one after another does not keep them all.
 func TestGroupForgets(t *testing.T) {

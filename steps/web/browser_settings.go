@@ -26,7 +26,7 @@ type browserSettings struct {
 // Validate implements Block.
 func (b *browserSettings) Validate(env *steps.Env) {
 	env.After("web")
-	if through := steps.SettingsOf[httpwire.Web](env.Target).Proxy; through != nil && b.Remote == "" && b.Proxy == "" {
+	if through := steps.SettingsOf[httpwire.Web](env.Target).Proxy; through != nil && through.IsWeb() && b.Remote == "" && b.Proxy == "" {
 		b.Proxy = through.Origin()
 	}
 	o := browser.Options{Remote: b.Remote, Dir: filepath.Join(env.Target.StateDir, "browser"), Roots: env.Authorities,
