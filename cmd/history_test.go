@@ -47,8 +47,8 @@ func told(t *testing.T, now time.Time) (dir string) {
 			h.Export(res)
 		}
 	}
-	h.Deployment(now.Add(-31*time.Minute), "webmail 2.4.1", "", "ci", "https://ci.example.org/1")
-	h.Note(now.Add(-19*time.Minute), "", "rolled back", "anna")
+	_ = h.Deployment(now.Add(-31*time.Minute), "webmail 2.4.1", "", "ci", "https://ci.example.org/1")
+	_ = h.Note(now.Add(-19*time.Minute), "", "rolled back", "anna")
 	if err := h.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
