@@ -201,7 +201,7 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 		}
 		s.agent.Sinks[name] = exporter
 		if endpoint, ok := exporter.(exporters.Endpoint); ok {
-			mux.Handle(endpoint.Path(), pages.Bound(endpoint.Handler()))
+			mux.Handle("GET "+endpoint.Path(), pages.Bound(endpoint.Handler()))
 			paths = append(paths, endpoint.Path())
 		}
 		if closer, ok := exporter.(exporters.Closer); ok {
@@ -218,7 +218,7 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 	}
 	s.health.serve(mux)
 	mux.Handle("/api/", pages.Bound(s.api(set.config.Name, web)))
-	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
+	mux.Handle("GET /{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", o.listen, err)

@@ -43,7 +43,7 @@ type families struct {
 	reloaded, loaded                                                 *family
 
 	historyBytes, historyWrite, historyDropped, historyErrors, historyFailing, historyDamaged *family
-	soft, flapping, withheld                                         *family
+	soft, flapping, withheld                                                                  *family
 
 	all []*family // in alphabetical order
 }

@@ -155,6 +155,9 @@ func serving(next http.Handler) http.Handler {
 			refuse(w, r, http.StatusServiceUnavailable, fmt.Sprintf("%d requests are being answered, the limit: ask again later", requestsMax))
 			return
 		}
+		if len(r.TransferEncoding) > 0 { // it may also have had a Content-Length, which net/http drops (RFC 9112, section 6.1)
+			w.Header().Set("Connection", "close")
+		}
 		if c, bounded := r.Context().Value(connKey{}).(*boundedConn); bounded {
 			c.serving.Add(1)
 			defer c.serving.Add(-1)
