@@ -239,3 +239,38 @@ func TestChunkedBodiesEndConnections(t *testing.T) {
 		}
 	}
 }
+
+// TestFloodsOfOneConnection holds that a connection which sends without pause is read slowly, and that one which sends the largest
+// request is not.
+func TestFloodsOfOneConnection(t *testing.T) {
+	var asked atomic.Int64
+	address, _ := bounded(t, 8, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		asked.Add(1 + n)
+	}))
+	began := time.Now()
+	response, err := http.Post("http://"+address, "text/plain", bytes.NewReader(make([]byte, bodyMax)))
+	if err != nil || asked.Load() != 1+bodyMax || time.Since(began) > 3*time.Second {
+		t.Fatalf("%v, %d bytes after %s", err, asked.Load(), time.Since(began))
+	}
+	_ = response.Body.Close()
+	asked.Store(0)
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	const request = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+	began = time.Now()
+	_ = conn.SetWriteDeadline(began.Add(2 * time.Second))
+	for {
+		if _, err := io.WriteString(conn, strings.Repeat(request, 100)); err != nil {
+			break
+		}
+	}
+	most := (readBurst + int64(time.Since(began).Seconds()+1)*readRate + 64<<10) / int64(len(request))
+	if n := asked.Load(); n < readBurst/2/int64(len(request)) || n > most {
+		t.Errorf("%d requests were answered, want at most %d", n, most)
+	}
+}
