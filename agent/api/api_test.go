@@ -510,7 +510,7 @@ func TestEvents(t *testing.T) {
 		for _, e := range account.Events {
 			got = append(got, e.Kind+" "+e.Title+" "+e.Author+" "+e.Identity.Scenario)
 		}
-		if want := []string{"deployment webmail 2.4.1 anna ", "note rolled back night shift a message arrives"}; slices.Equal(got, want) {
+		if want := []string{"deployment webmail 2.4.1 anna ", "note rolled back night shift (login anna) a message arrives"}; slices.Equal(got, want) {
 			break
 		}
 		if time.Now().After(deadline) {

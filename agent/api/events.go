@@ -105,7 +105,7 @@ func addDeployment(s *Sources, r *request) (any, error) {
 			return nil, err
 		}
 	}
-	if err := n.check("say who deployed it"); err != nil {
+	if err := n.check(s.User(r.Context()), "say who deployed it"); err != nil {
 		return nil, err
 	}
 	if n.Link != "" { // the page makes it a link
@@ -138,7 +138,7 @@ func addNote(s *Sources, r *request) (any, error) {
 	if err := silence.CheckText("text", n.Title, textMost, "say what should be remembered"); err != nil {
 		return nil, err
 	}
-	if err := n.check("say who writes the note"); err != nil {
+	if err := n.check(s.User(r.Context()), "say who writes the note"); err != nil {
 		return nil, err
 	}
 	if n.Scenario != "" {
@@ -149,8 +149,8 @@ func addNote(s *Sources, r *request) (any, error) {
 	return n.kept(kept.Note(n.At, n.Scenario, n.Title, n.Author))
 }
 
-// check checks who adds an event and when it was. Without a time it is now.
-func (n *Noted) check(who string) error {
+// check checks who adds an event and when it was. Without a time it is now. A login that gives another name is kept beside it.
+func (n *Noted) check(login, who string) error {
 	now := time.Now()
 	if n.At.IsZero() {
 		n.At = now
@@ -161,7 +161,13 @@ func (n *Noted) check(who string) error {
 	if n.At.Unix() < 0 {
 		return bad("at", "at is %s: is the year right?", n.At.Format(time.RFC3339))
 	}
-	return silence.CheckText("author", n.Author, authorMost, who)
+	if err := silence.CheckText("author", n.Author, authorMost, who); err != nil {
+		return err
+	}
+	if login != "" && n.Author != login {
+		n.Author += " (login " + login + ")"
+	}
+	return nil
 }
 
 // kept returns the answer to an event that the history has taken, or why it has not. It has it in memory at this moment.
