@@ -100,7 +100,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
 		log.Warn("a limit of this machine is low: " + w)
 	}
-	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at %s\n", counted(len(s.agent.Stats().Scenarios), "scenario"), s.server.URL("/metrics"))
+	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at %s\n", scheduled(s.agent.Stats().Scenarios), s.server.URL("/metrics"))
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go kept.SweepHourly(ctx) // nobody waits for a slow disk
@@ -201,7 +201,7 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 		}
 		s.agent.Sinks[name] = exporter
 		if endpoint, ok := exporter.(exporters.Endpoint); ok {
-			mux.Handle(endpoint.Path(), pages.Bound(endpoint.Handler()))
+			mux.Handle("GET "+endpoint.Path(), pages.Bound(endpoint.Handler()))
 			paths = append(paths, endpoint.Path())
 		}
 		if closer, ok := exporter.(exporters.Closer); ok {
@@ -218,7 +218,7 @@ func newService(ctx context.Context, set *set, keep *keeping, o serverOptions, l
 	}
 	s.health.serve(mux)
 	mux.Handle("/api/", pages.Bound(s.api(set.config.Name, web)))
-	mux.Handle("/{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
+	mux.Handle("GET /{$}", landing(append(paths, "/api/scenarios", "/api/alerts", "/api/agent", "/api/openapi.yaml")))
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return nil, fmt.Errorf("open the HTTP server's port (%s; choose another with --listen): %w", o.listen, err)
@@ -263,6 +263,21 @@ func (s *service) run(ctx context.Context) error {
 		errs = append(errs, h.Close(flush))
 	}
 	return errors.Join(append(errs, s.server.Shutdown(flush), <-served, s.inbox.Close())...)
+}
+
+// scheduled counts the scenarios on a schedule, and those that run only when somebody probes them.
+func scheduled(plans []*agent.Plan) string {
+	manual := 0
+	for _, p := range plans {
+		if p.Scenario.Policy.Manual {
+			manual++
+		}
+	}
+	text := counted(len(plans)-manual, "scenario")
+	if manual > 0 {
+		text += fmt.Sprintf(" (%d more tagged @manual)", manual)
+	}
+	return text
 }
 
 // landing returns the handler of the page at "/", which links to the other pages.

@@ -266,7 +266,7 @@ func TestCheckSelf(t *testing.T) {
 		{func(a *api.Agent) { a.States = &api.Storage{Error: "no space left on device"} }, 2, "CRITICAL - the file of the states cannot be written: no space left"},
 		{func(a *api.Agent) { a.History = &api.Storage{Error: "no space left on device"} }, 1, "WARNING - the history cannot be written"},
 		{func(a *api.Agent) { a.History = &api.Storage{SetAside: "history.db.2026-01-01"} }, 1, "WARNING - the history was damaged and begun anew"},
-		{func(a *api.Agent) { a.Browser = &api.Browser{Error: "not installed"} }, 1, "WARNING - the browser cannot be used: not installed"},
+		{func(a *api.Agent) { a.Troubles = []string{"the browser cannot be started"} }, 1, "WARNING - the browser cannot be started"},
 		{func(a *api.Agent) { a.Troubles = []string{"the disk is full"} }, 1, "WARNING - the disk is full"},
 		{func(a *api.Agent) { a.Scenarios = nil }, 1, "WARNING - the agent has no scenario on a schedule"},
 		{func(a *api.Agent) { a.Recent = nil }, 3, "UNKNOWN - the agent does not say how it keeps its schedule now"},

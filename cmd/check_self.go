@@ -143,9 +143,6 @@ func selfTroubles(of *api.Agent) (all []trouble) {
 	}
 	storage("the file of the states", result.Critical, of.States) // alerts may be lost at a restart
 	storage("the history", result.Warning, of.History)
-	if of.Browser != nil && of.Browser.Error != "" {
-		add(result.Warning, "the browser cannot be used: %s", of.Browser.Error)
-	}
 	for _, text := range of.Troubles {
 		add(result.Warning, "%s", text)
 	}

@@ -23,9 +23,9 @@ func (h *health) isStopping() { h.stage.Store(stopping) }
 // scenarios are on their schedules and results are taken. /health is the older name of the first.
 func (h *health) serve(mux *http.ServeMux) {
 	for _, path := range []string{"/-/healthy", "/health"} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	}
-	mux.HandleFunc("/-/ready", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /-/ready", func(w http.ResponseWriter, _ *http.Request) {
 		switch h.stage.Load() {
 		case ready:
 			fmt.Fprintln(w, "ready")

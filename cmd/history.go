@@ -415,6 +415,9 @@ func (p *historyPage) event(e *history.Event) []string {
 		if e.Link != "" {
 			line += p.paint(grey, "  "+printable(e.Link))
 		}
+		if e.Text != "" {
+			return []string{line, strings.Repeat(" ", 20) + printable(e.Text)}
+		}
 		return []string{line}
 	default:
 		return []string{head + "note     " + printable(e.Title) + author + p.paint(grey, about)}

@@ -47,8 +47,8 @@ func told(t *testing.T, now time.Time) (dir string) {
 			h.Export(res)
 		}
 	}
-	h.Deployment(now.Add(-31*time.Minute), "webmail 2.4.1", "", "ci", "https://ci.example.org/1")
-	h.Note(now.Add(-19*time.Minute), "", "rolled back", "anna")
+	_ = h.Deployment(now.Add(-31*time.Minute), "webmail 2.4.1", "with the new editor", "ci", "https://ci.example.org/1")
+	_ = h.Note(now.Add(-19*time.Minute), "", "rolled back", "anna")
 	if err := h.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +96,7 @@ func TestHistoryText(t *testing.T) {
 		{historyOptions{since: "2h"}, `DAY TIME to DAY TIME
 2 scenarios, 120 runs, 12 not OK
     TIME deployed webmail 2.4.1  by ci  https://ci.example.org/1
+                      with the new editor
     TIME CRITICAL Webmail: Log in  until TIME, 10m 0s, 10 runs
                       When I open the page: want 200, got 503?[2J  (http_status, web)
     TIME note     rolled back  by anna
@@ -111,6 +112,7 @@ func TestHistoryText(t *testing.T) {
 
 At DAY TIME, 1 of 2 scenarios was failing (marked with >).
     TIME deployed webmail 2.4.1  by ci  https://ci.example.org/1
+                      with the new editor
   > TIME CRITICAL Webmail: Log in  until TIME, 10m 0s, 10 runs
                       When I open the page: want 200, got 503?[2J  (http_status, web)
     TIME note     rolled back  by anna

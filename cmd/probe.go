@@ -144,7 +144,9 @@ func (p *probing) fail(w http.ResponseWriter, err error) {
 
 // wanted returns the plan that the query selects, and that of the same scenario without a target.
 func (p *probing) wanted(r *http.Request) (plan, shown *agent.Plan, debug bool, err error) {
-	if from := r.Header.Get("Sec-Fetch-Site"); from != "" && from != "none" && from != "same-origin" {
+	asked := r.WithContext(r.Context()) // a GET request that makes something happen
+	asked.Method = http.MethodPost
+	if err := new(http.CrossOriginProtection).Check(asked); err != nil {
 		return nil, nil, false, refuse(http.StatusForbidden, "a page of another site asks for this probe in a browser: that would let every page that you visit run scenarios")
 	}
 	query := r.URL.Query()

@@ -153,13 +153,15 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s with timeout %q: status %d and\n%s\nwant %d and %q", c.query, c.timeout, status, body, c.status, c.want)
 		}
 	}
-	r := httptest.NewRequest("GET", agent+"/probe?scenario=Home", nil)
-	r.RequestURI = ""
-	r.Header.Set("Sec-Fetch-Site", "cross-site")
-	if response, err := http.DefaultClient.Do(r); err != nil || response.StatusCode != http.StatusForbidden {
-		t.Errorf("a page of another site asks: %v, %v", response, err)
-	} else {
-		response.Body.Close()
+	for name, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "http://other.example"} { // browsers send the first over TLS and to loopback only
+		r := httptest.NewRequest("GET", agent+"/probe?scenario=Home", nil)
+		r.RequestURI = ""
+		r.Header.Set(name, value)
+		if response, err := http.DefaultClient.Do(r); err != nil || response.StatusCode != http.StatusForbidden {
+			t.Errorf("a page of another site asks (%s): %v, %v", name, response, err)
+		} else {
+			response.Body.Close()
+		}
 	}
 	until(t, "the end of the runs", func() bool { return parallel.Load() == 0 })
 	if page := get(t, agent+"/metrics"); strings.Contains(page, `scenario="Home"`) || !strings.Contains(page, `scenario="Scheduled"`) {

@@ -25,7 +25,7 @@ type Exporter interface {
 	Export(*result.Result)
 }
 
-// Endpoint is an Exporter that answers HTTP requests instead of sending.
+// Endpoint is an Exporter that answers HTTP requests (GET and HEAD) instead of sending.
 type Endpoint interface {
 	Exporter
 	Path() string // path of the handler, such as "/metrics"

@@ -34,7 +34,6 @@ type Agent struct {
 	Reload  *Reload  `json:"reload,omitempty"`  // absent if nothing was loaded again
 	History *Storage `json:"history,omitempty"` // absent without a history
 	States  *Storage `json:"states,omitempty"`  // absent if states are kept in memory only
-	Browser *Browser `json:"browser,omitempty"` // absent if no scenario uses a browser
 
 	// Troubles are what somebody should look after, each in one line: a sink that cannot be reached, a file that cannot be
 	// written, a web configuration with a mistake. Empty if there are none.
@@ -56,12 +55,6 @@ type Storage struct {
 	Dropped   uint64    `json:"dropped"`             // what could not be written, since the start
 	Error     string    `json:"error,omitempty"`     // why it cannot be written now, such as a full disk
 	SetAside  string    `json:"set_aside,omitempty"` // the file that was damaged and replaced by a new one
-}
-
-// Browser is the browser that the scenarios share.
-type Browser struct {
-	Running bool   `json:"running"`
-	Error   string `json:"error,omitempty"` // why it cannot be used
 }
 
 var agentRoutes = []route{{http.MethodGet, "/api/agent", nil, getAgent}}

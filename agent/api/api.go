@@ -1,5 +1,5 @@
-// Package api is the JSON API of a running agent: its scenarios and their states, alerts, runs and silences, and how the agent
-// itself does. It reads and changes what other packages keep, through small interfaces, and keeps nothing itself.
+// Package api is the JSON API of a running agent: its scenarios and their states, alerts, history, silences and maintenance, and how
+// the agent itself does. It reads and changes what other packages keep, through small interfaces, and keeps nothing itself.
 //
 // openapi.yaml documents it, and a test holds that file and the routes together. Errors are problem details (RFC 9457) that
 // say what was wrong and what to do. Every list has a limit and a cursor. Query parameters and fields that are not known are
@@ -58,7 +58,7 @@ type route struct {
 
 // routes lists every operation. openapi.yaml documents each of them.
 func routes() []route {
-	return slices.Concat(scenarioRoutes, resultRoutes, runRoutes, alertRoutes, silenceRoutes, agentRoutes)
+	return slices.Concat(scenarioRoutes, resultRoutes, runRoutes, figureRoutes, eventRoutes, alertRoutes, silenceRoutes, agentRoutes)
 }
 
 // New returns the handler of everything below /api/.
@@ -103,6 +103,9 @@ type created struct {
 	body     any
 }
 
+// accepted is an answer with the status 202: what it has is written a moment later.
+type accepted struct{ body any }
+
 // serve answers a request to an operation.
 func (s *Sources) serve(w http.ResponseWriter, r *http.Request, route *route) {
 	query, err := parameters(r, route.query)
@@ -124,6 +127,9 @@ func (s *Sources) serve(w http.ResponseWriter, r *http.Request, route *route) {
 	if made, is := answer.(created); is {
 		status, answer = http.StatusCreated, made.body
 		w.Header().Set("Location", made.location)
+	}
+	if later, is := answer.(accepted); is {
+		status, answer = http.StatusAccepted, later.body
 	}
 	if answer == nil {
 		w.Header().Set("Cache-Control", "no-store")

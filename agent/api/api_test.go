@@ -37,6 +37,26 @@ func (b broken) Runs(context.Context, history.Query) ([]history.Run, bool, error
 
 func (b broken) Run(context.Context, string) (history.Run, error) { return history.Run{}, b.err }
 
+func (b broken) Account(context.Context, time.Time, time.Time, []string) (history.Account, error) {
+	return history.Account{}, b.err
+}
+
+func (b broken) Heartbeats(context.Context, int, ...string) (map[string][]history.Beat, error) {
+	return nil, b.err
+}
+
+func (b broken) Uptime(context.Context, time.Time, time.Time, ...string) (map[string]history.Counts, history.Range, error) {
+	return nil, history.Range{}, b.err
+}
+
+func (b broken) Percentiles(context.Context, string, time.Time, time.Time, time.Duration, []float64) ([]history.Series, time.Duration, error) {
+	return nil, 0, b.err
+}
+
+func (b broken) Deployment(time.Time, string, string, string, string) error { return b.err }
+
+func (b broken) Note(time.Time, string, string, string) error { return b.err }
+
 // hostile is text that a server may send.
 const hostile = "<script>alert(1)</script> \x1b[31m \u2028 \xff & \"quoted\""
 
@@ -107,7 +127,7 @@ func newWorld(t testing.TB) *world {
 	w.sources = Sources{Scenarios: w.tracker, Latest: results, Alerts: w.tracker, Silences: book, History: w.history, Log: slog.New(slog.DiscardHandler),
 		Agent: func() Agent {
 			a := Agent{Name: "eu-1", Version: "1.0", Started: at, Reload: &Reload{At: at, Success: false, Mistakes: []string{"x.feature:1: y"}},
-				History: &Storage{Path: "/var/lib/stepwatch/history.db", Bytes: 4096, LastWrite: at}, Browser: &Browser{Running: true}, Troubles: []string{"the disk is full"},
+				History: &Storage{Path: "/var/lib/stepwatch/history.db", Bytes: 4096, LastWrite: at}, Troubles: []string{"the disk is full"},
 				Recent: &recent.Counts{Window: state.Seconds(time.Minute), Due: 2, Dropped: map[string]uint64{"history": 2}}}
 			a.Take(result.Stats{Workers: 4, Dropped: map[string]uint64{"history": 2}, Scenarios: []result.ScenarioStats{{Missed: 1, Late: 2}, {Missed: 3, Late: 4}}})
 			return a
@@ -193,6 +213,10 @@ func TestDescribedOperations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.book.SetWindows(silence.NewWindows([]silence.WindowSpec{
+		{Name: "nightly", Scenarios: silence.Matchers{Name: silence.Values{"a message*"}}, When: []silence.WhenSpec{{Times: []silence.TimesSpec{{Start: "02:00", End: "04:00"}}}}},
+		{Name: "the move", Scenarios: silence.Matchers{Tags: "@mail"}, When: []silence.WhenSpec{{From: "2020-01-01 10:00", Until: "2020-01-01 11:00"}}},
+	}, time.Now(), func(setting, format string, args ...any) { t.Errorf(setting+" "+format, args...) }))
 	good, bad := w.id("a message arrives"), w.id("a message is refused")
 	done := make(map[string]bool)
 	for _, c := range []struct {
@@ -240,6 +264,36 @@ func TestDescribedOperations(t *testing.T) {
 		{"GET", "/api/runs/" + id("FAIL", 3), "", 200, `"value":"deferred"`},
 		{"GET", "/api/runs/" + id("GOOD", 3), "", 200, `"steps":[{`},
 		{"GET", "/api/runs/none", "", 404, "single runs are kept for a time only"},
+		{"GET", "/api/scenarios/" + bad + "/heartbeats?limit=2", "", 200, `"state":"CRITICAL"}]}`},
+		{"GET", "/api/scenarios/" + w.id("it never ran") + "/heartbeats", "", 200, `"heartbeats":[]`},
+		{"GET", "/api/scenarios/" + bad + "/heartbeats?limit=201", "", 400, "from 1 to 200"},
+		{"GET", "/api/scenarios/ffffffffffff/heartbeats", "", 404, "there is no scenario"},
+		{"GET", "/api/scenarios/" + good + "/uptime", "", 200, `"runs":{"ok":5,"warning":0,"critical":0,"unknown":0},"uptime":1}`},
+		{"GET", "/api/scenarios/" + bad + "/uptime?since=2h&until=1m", "", 200, `"critical":5,"unknown":0},"uptime":0}`},
+		{"GET", "/api/scenarios/" + w.id("it never ran") + "/uptime", "", 200, `"uptime":null}`},
+		{"GET", "/api/scenarios/" + good + "/uptime?since=1h&until=2h", "", 400, "until is not after since"},
+		{"GET", "/api/scenarios/" + good + "/durations?since=2h&bucket=1h&quantile=0.5&quantile=0.99&step=I+send+mail", "", 200, `"step":"I send mail"`},
+		{"GET", "/api/scenarios/" + good + "/durations?step=I+send+nothing", "", 200, `"series":[]`},
+		{"GET", "/api/scenarios/" + good + "/durations?since=1970-01-01T00:00:00Z&until=2200-01-01T00:00:00Z&bucket=1s", "", 200, `"max_seconds":1`},
+		{"GET", "/api/scenarios/" + good + "/durations?bucket=0s", "", 400, "such as 15m"},
+		{"GET", "/api/scenarios/" + good + "/durations?quantile=NaN", "", 400, "from 0 to 1"},
+		{"GET", "/api/scenarios/" + good + "/durations?quantile=95", "", 400, "from 0 to 1"},
+		{"GET", "/api/history?since=2h", "", 200, `"reason":"refused"`},
+		{"GET", "/api/history?since=2h&scenario=" + good, "", 200, `"failures":[]`},
+		{"GET", "/api/history?scenario=ffffffffffff", "", 404, "there is no scenario"},
+		{"GET", "/api/history?since=1m&until=2m", "", 400, "until is not after since"},
+		{"POST", "/api/deployments", `{"what":"webmail 2.4.1","author":"ci","link":"https://ci.example.org/1","text":"with the new editor"}`, 202, `"kind":"deployment"`},
+		{"POST", "/api/deployments", `{"author":"ci"}`, 400, `"field":"what"`},
+		{"POST", "/api/deployments", `{"what":"webmail"}`, 400, `"field":"author"`},
+		{"POST", "/api/deployments", `{"what":"webmail","author":"ci","link":"javascript:alert(1)"}`, 400, `"field":"link"`},
+		{"POST", "/api/deployments", `{"what":"webmail","author":"ci","at":"2199-01-01T00:00:00Z"}`, 400, "has not come yet"},
+		{"POST", "/api/deployments", `{"what":"webmail","author":"ci","at":"1900-01-01T00:00:00Z"}`, 400, "is the year right"},
+		{"POST", "/api/deployments", `{"what":"two\nlines","author":"ci"}`, 400, "write it in one line"},
+		{"POST", "/api/notes", `{"text":"the rack was moved","author":"anna","scenario_id":"` + good + `"}`, 202, `"scenario_id":"` + good},
+		{"POST", "/api/notes", `{"text":"the rack was moved","author":"anna","at":"` + time.Now().Add(-time.Minute).Format(time.RFC3339) + `"}`, 202, `"kind":"note"`},
+		{"POST", "/api/notes", `{"text":"x","author":"anna","scenario_id":"ffffffffffff"}`, 404, "there is no scenario"},
+		{"POST", "/api/notes", `{"author":"anna"}`, 400, `"field":"text"`},
+		{"GET", "/api/maintenance", "", 200, `"name":"nightly"`},
 		{"GET", "/api/alerts", "", 200, openAlert},
 		{"GET", "/api/alerts?state=soft", "", 200, `"alerts":[]`},
 		{"GET", "/api/alerts?state=resolved", "", 400, "soft or hard"},
@@ -327,7 +381,7 @@ func TestDescribedOperations(t *testing.T) {
 func TestAnswersAreClosed(t *testing.T) {
 	_, router := described(t)
 	w := newWorld(t)
-	for _, path := range []string{"/api/scenarios", "/api/scenarios/" + w.id("a message arrives"), "/api/runs/" + id("FAIL", 3), "/api/alerts", "/api/agent", "/api/results"} {
+	for _, path := range []string{"/api/scenarios", "/api/scenarios/" + w.id("a message arrives"), "/api/runs/" + id("FAIL", 3), "/api/alerts", "/api/agent", "/api/results", "/api/history", "/api/scenarios/" + w.id("a message arrives") + "/uptime"} {
 		_, header, body := w.ask("GET", path, "")
 		request := httptest.NewRequest("GET", path, nil)
 		route, parameters, err := router.FindRoute(request)
@@ -335,12 +389,12 @@ func TestAnswersAreClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		input := &openapi3filter.ResponseValidationInput{RequestValidationInput: &openapi3filter.RequestValidationInput{Request: request, PathParams: parameters, Route: route}, Status: 200, Header: header}
-		input.SetBodyBytes([]byte(strings.Replace(body, "{", `{"more":1,`, 1)))
+		input.SetBodyBytes([]byte(strings.Replace(body, "{", `{"undescribed":1,`, 1)))
 		if err := openapi3filter.ValidateResponse(t.Context(), input); err == nil {
 			t.Errorf("%s: a field that is not described was not noticed", path)
 		}
-		for _, inner := range []string{`"scenarios":[{`, `"alerts":[{`, `"steps":[{`} {
-			changed := strings.Replace(body, inner, inner+`"more":1,`, 1)
+		for _, inner := range []string{`"scenarios":[{`, `"alerts":[{`, `"steps":[{`, `"failures":[{`, `"runs":{`} {
+			changed := strings.Replace(body, inner, inner+`"undescribed":1,`, 1)
 			if changed == body {
 				continue
 			}
@@ -430,6 +484,45 @@ func TestLogin(t *testing.T) {
 		if status, _, said := w.ask("DELETE", header.Get("Location"), ""); status != 200 || !strings.Contains(said, `"ended_by":"anna"`) {
 			t.Errorf("%d %s", status, said)
 		}
+	}
+}
+
+// TestEvents holds that what clients add is in the history a moment later, with the login as its author if none is given, and that
+// what the history has not taken is not answered with success.
+func TestEvents(t *testing.T) {
+	w := newWorld(t)
+	w.sources.User = func(context.Context) string { return "anna" }
+	w.handler = New(w.sources)
+	if status, _, said := w.ask("POST", "/api/deployments", `{"what":"webmail 2.4.1"}`); status != 202 {
+		t.Errorf("%d %s", status, said)
+	}
+	if status, _, said := w.ask("POST", "/api/notes", `{"text":"rolled back","author":"night shift","scenario_id":"`+w.id("a message arrives")+`"}`); status != 202 {
+		t.Errorf("%d %s", status, said)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		_, _, said := w.ask("GET", "/api/history", "")
+		var account history.Account
+		if err := json.Unmarshal([]byte(said), &account); err != nil {
+			t.Fatal(err, said)
+		}
+		var got []string
+		for _, e := range account.Events {
+			got = append(got, e.Kind+" "+e.Title+" "+e.Author+" "+e.Identity.Scenario)
+		}
+		if want := []string{"deployment webmail 2.4.1 anna ", "note rolled back night shift (login anna) a message arrives"}; slices.Equal(got, want) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %q", got)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := w.history.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, said := w.ask("POST", "/api/notes", `{"text":"too late"}`); status != 503 || !strings.Contains(said, "the history is not open") {
+		t.Errorf("%d %s", status, said)
 	}
 }
 

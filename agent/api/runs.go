@@ -18,6 +18,17 @@ type History interface {
 	Runs(ctx context.Context, q history.Query) (runs []history.Run, more bool, err error)
 	// Run returns a run with its steps, by its id in the history or by Result.Run. If there is none, the error is fs.ErrNotExist.
 	Run(ctx context.Context, id string) (history.Run, error)
+	// Account returns what happened in a time, to these scenarios or to all.
+	Account(ctx context.Context, since, until time.Time, ids []string) (history.Account, error)
+	// Heartbeats returns the states of the last n runs of these scenarios, the oldest first, by their ids.
+	Heartbeats(ctx context.Context, n int, ids ...string) (map[string][]history.Beat, error)
+	// Uptime counts the runs of these scenarios by their states, and returns in which range it has.
+	Uptime(ctx context.Context, since, until time.Time, ids ...string) (map[string]history.Counts, history.Range, error)
+	// Percentiles returns how long the steps of a scenario took, in buckets that are at least so long.
+	Percentiles(ctx context.Context, scenario string, since, until time.Time, bucket time.Duration, quantiles []float64) ([]history.Series, time.Duration, error)
+	// Deployment and Note add an event. The error says that it is not kept.
+	Deployment(at time.Time, what, text, author, link string) error
+	Note(at time.Time, scenario, text, author string) error
 }
 
 // RunList is the answer to GET /api/scenarios/{id}/runs.

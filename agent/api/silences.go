@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/stepwatch/stepwatch/agent/silence"
 )
@@ -15,6 +16,8 @@ type Silences interface {
 	Get(id string) (*silence.Listed, error)
 	Add(ctx context.Context, r silence.Request, known []silence.Subject) (*silence.Added, error)
 	End(ctx context.Context, id, by string) (*silence.Added, error)
+	// Windows returns the maintenance windows of the configuration with their current or next times.
+	Windows(now time.Time) []silence.Occurrence
 }
 
 // SilenceList is the answer to GET /api/silences.
@@ -28,6 +31,19 @@ var silenceRoutes = []route{
 	{http.MethodPost, "/api/silences", nil, addSilence},
 	{http.MethodGet, "/api/silences/{id}", nil, getSilence},
 	{http.MethodDelete, "/api/silences/{id}", []string{"author"}, endSilence},
+	{http.MethodGet, "/api/maintenance", nil, listWindows},
+}
+
+// WindowList is the answer to GET /api/maintenance. The configuration has a bounded number of windows.
+type WindowList struct {
+	Windows []silence.Occurrence `json:"windows"`
+}
+
+func listWindows(s *Sources, _ *request) (any, error) {
+	if s.Silences == nil {
+		return nil, absent("this agent keeps no maintenance windows")
+	}
+	return WindowList{s.Silences.Windows(time.Now())}, nil
 }
 
 func listSilences(s *Sources, r *request) (any, error) {

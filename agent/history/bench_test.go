@@ -194,9 +194,9 @@ func queries(t *testing.T, h *bench) {
 		ask  func() (int, error)
 	}{
 		{"heartbeats, 60 runs of all", func() (int, error) { m, err := h.Heartbeats(ctx, 60); return len(m), err }},
-		{"uptime of all, 24 h", func() (int, error) { m, err := h.Uptime(ctx, ago(day), now); return len(m), err }},
-		{"uptime of all, 30 d", func() (int, error) { m, err := h.Uptime(ctx, ago(30*day), now); return len(m), err }},
-		{"uptime of all, 1 y", func() (int, error) { m, err := h.Uptime(ctx, ago(365*day), now); return len(m), err }},
+		{"uptime of all, 24 h", func() (int, error) { m, _, err := h.Uptime(ctx, ago(day), now); return len(m), err }},
+		{"uptime of all, 30 d", func() (int, error) { m, _, err := h.Uptime(ctx, ago(30*day), now); return len(m), err }},
+		{"uptime of all, 1 y", func() (int, error) { m, _, err := h.Uptime(ctx, ago(365*day), now); return len(m), err }},
 		{"runs of one, 24 h", func() (int, error) {
 			r, _, err := h.Runs(ctx, Query{Scenarios: []string{id}, Since: ago(day), Limit: 200})
 			return len(r), err

@@ -76,7 +76,7 @@ func TestFull(t *testing.T) {
 	}
 	b.quota(1 << 20)
 	b.turn(t.Context(), false)
-	counts, err := b.Uptime(t.Context(), start.Add(-time.Hour), start.Add(time.Hour))
+	counts, _, err := b.Uptime(t.Context(), start.Add(-time.Hour), start.Add(time.Hour))
 	var sum uint64
 	for _, c := range counts {
 		sum += c.Runs()
@@ -202,7 +202,7 @@ func TestReadWhileWriting(t *testing.T) {
 			for ctx.Err() == nil {
 				end := now.Add(1000 * time.Hour)
 				_, err1 := r.Heartbeats(t.Context(), 10)
-				_, err2 := r.Uptime(t.Context(), now, end)
+				_, _, err2 := r.Uptime(t.Context(), now, end)
 				_, _, err3 := r.Percentiles(t.Context(), identity(1).ID(), now, end, time.Hour, []float64{0.5})
 				_, _, err4 := r.Runs(t.Context(), Query{Limit: 10})
 				_, err5 := r.Account(t.Context(), now, end, nil)
@@ -217,7 +217,7 @@ func TestReadWhileWriting(t *testing.T) {
 	if err := h.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	counts, err := reader.Uptime(t.Context(), now.Add(-time.Hour), now.Add(100_000*time.Hour))
+	counts, _, err := reader.Uptime(t.Context(), now.Add(-time.Hour), now.Add(100_000*time.Hour))
 	var sum uint64
 	for _, c := range counts {
 		sum += c.Runs()
@@ -241,7 +241,7 @@ func TestRetention(t *testing.T) {
 		}
 		if hour%24 == 0 {
 			b.Export(failedRun(3, b.clock, result.ReasonTimeout, "no answer"))
-			b.Note(b.clock, "", "a note", "")
+			_ = b.Note(b.clock, "", "a note", "")
 		}
 		b.commit()
 		for len(b.wake) > 0 { // as the goroutine does
@@ -273,7 +273,7 @@ func TestRetention(t *testing.T) {
 		t.Errorf("%d shapes", n)
 	}
 	// The counts of what is left are right although the totals go back further.
-	counts, err := b.Uptime(t.Context(), start, b.clock.Add(time.Hour))
+	counts, _, err := b.Uptime(t.Context(), start, b.clock.Add(time.Hour))
 	if c := counts[identity(5).ID()]; err != nil || c.OK < 10*24*10 || c.OK > 11*24*10 {
 		t.Errorf("got %+v, %v", c, err)
 	}

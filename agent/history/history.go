@@ -476,32 +476,41 @@ func (h *History) Alert(a alert.Alert) {
 	if a.Number > 0 {
 		e.key = fmt.Sprintf("alert %s %d", a.ID, a.Number)
 	}
-	h.tell(e)
+	_ = h.tell(e) // lost counts it
 }
 
 // Deployment adds that something was deployed: what ("webmail 2.4.1"), by whom, and where to read more. Empty texts are allowed
-// but for the first.
-func (h *History) Deployment(at time.Time, what, text, author, link string) {
-	h.tell(event{at: at.UnixMicro(), kind: KindDeployment, title: what, text: text, author: author, link: link})
+// but for the first. It is written within a second, or when the disk has place again; the error says that it is not kept.
+func (h *History) Deployment(at time.Time, what, text, author, link string) error {
+	return h.tell(event{at: at.UnixMicro(), kind: KindDeployment, title: what, text: text, author: author, link: link})
 }
 
-// Note adds what a person wants to be remembered, about the scenario with this id or about none.
-func (h *History) Note(at time.Time, scenario, text, author string) {
-	h.tell(event{at: at.UnixMicro(), kind: KindNote, scenario: scenario, title: text, author: author})
+// Note adds what a person wants to be remembered, about the scenario with this id or about none. It is written as a deployment
+// is.
+func (h *History) Note(at time.Time, scenario, text, author string) error {
+	return h.tell(event{at: at.UnixMicro(), kind: KindNote, scenario: scenario, title: text, author: author})
 }
 
-func (h *History) tell(e event) {
+// ErrFull is the error of an event while so many wait for the disk that no other one is kept.
+var ErrFull = errors.New("the history cannot be written, and too many events wait for that: the log of the agent says why")
+
+func (h *History) tell(e event) (err error) {
 	h.mu.Lock()
-	ok := h.open && !h.closed && len(h.buffer.events) < eventsMost
-	if ok {
+	switch {
+	case !h.open || h.closed:
+		err = ErrNotOpen
+	case len(h.buffer.events) >= eventsMost:
+		err = ErrFull
+	default:
 		h.buffer.events = append(h.buffer.events, e)
 		h.buffer.quick = true
 	}
 	h.mu.Unlock()
-	if !ok {
+	if err != nil {
 		h.lost.Add(1)
 	}
 	h.rouse()
+	return err
 }
 
 // Close commits what is in the buffer and closes the file. It returns when ctx ends, at the latest.

@@ -288,7 +288,7 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 	b.commit()
-	got, err := b.Uptime(t.Context(), start, b.clock)
+	got, _, err := b.Uptime(t.Context(), start, b.clock)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("uptime: got %v, %v; want %v", got, err, want)
 	}
@@ -356,7 +356,7 @@ func TestSpells(t *testing.T) {
 	b.Export(failedRun(1, at(2), result.ReasonTimeout, "no answer after 10s"))
 	b.clock = at(3)
 	b.Alert(alert.Alert{ID: "a1", Number: 7, Rule: "failures", Identity: identity(1), State: alert.Hard, Severity: result.Critical, Since: at(1), Summary: "no answer"})
-	b.Note(at(2), "", "the rack was moved", "anna")
+	_ = b.Note(at(2), "", "the rack was moved", "anna")
 	b.clock = at(3)
 	b.commit()
 	b = b.again()
@@ -365,7 +365,7 @@ func TestSpells(t *testing.T) {
 	b.Export(failedRun(1, at(3), result.ReasonTimeout, "no answer"))
 	b.Export(failedRun(1, at(4), result.ReasonConnect, "refused"))
 	b.Export(passedRun(2, at(4), time.Millisecond))
-	b.Deployment(at(4), "webmail 2.4.1", "", "ci", "https://ci.example.org/1")
+	_ = b.Deployment(at(4), "webmail 2.4.1", "", "ci", "https://ci.example.org/1")
 	b.Export(passedRun(1, at(5), time.Millisecond))
 	b.Export(failedRun(2, at(6), result.ReasonAuth, "no"))
 	b.clock = at(6)
@@ -422,7 +422,7 @@ func TestLate(t *testing.T) {
 		}
 	}
 	for _, to := range []int{30, 6, 0} {
-		counts, err := b.Uptime(t.Context(), start.Add(-10*24*time.Hour), start.Add(time.Duration(to)*24*time.Hour))
+		counts, _, err := b.Uptime(t.Context(), start.Add(-10*24*time.Hour), start.Add(time.Duration(to)*24*time.Hour))
 		got := counts[identity(1).ID()]
 		expected := map[int]uint64{30: 30, 6: 27, 0: 6}[to]
 		if err != nil || got.OK != expected {

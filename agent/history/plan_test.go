@@ -104,8 +104,8 @@ func TestFewBlocksAreRead(t *testing.T) {
 		ask  func() error
 	}{
 		{"heartbeats", 3 * 4, func() error { _, err := b.Heartbeats(t.Context(), 30); return err }},
-		{"uptime of a day", 3 * 2, func() error { _, err := b.Uptime(t.Context(), b.clock.Add(-24*time.Hour), b.clock); return err }},
-		{"uptime of ten days", 0, func() error { _, err := b.Uptime(t.Context(), b.clock.Add(-240*time.Hour), b.clock); return err }},
+		{"uptime of a day", 3 * 2, func() error { _, _, err := b.Uptime(t.Context(), b.clock.Add(-24*time.Hour), b.clock); return err }},
+		{"uptime of ten days", 0, func() error { _, _, err := b.Uptime(t.Context(), b.clock.Add(-240*time.Hour), b.clock); return err }},
 		{"newest runs", 8, func() error { _, _, err := b.Runs(t.Context(), Query{Limit: 50}); return err }},
 		{"failures of ten days", 0, func() error { _, _, err := b.Runs(t.Context(), Query{Failed: true}); return err }},
 		{"percentiles of two hours", 4, func() error {

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -129,6 +130,16 @@ func (q *query) wanted(ids []string) (wanted func(uint64) bool, numbers []uint64
 	}
 	return func(n uint64) bool { return slices.Contains(numbers, n) }, numbers
 }
+
+// keep forgets the scenarios without these ids; without ids it keeps all.
+func (q *query) keep(ids []string) {
+	if len(ids) > 0 {
+		maps.DeleteFunc(q.ids, func(_ uint64, s *Scenario) bool { return !slices.Contains(ids, s.ID) })
+	}
+}
+
+// kept reports whether a scenario is one of those that keep has kept.
+func (q *query) kept(number uint64) bool { return q.ids[number] != nil }
 
 // newest keeps the newest runs.
 type newest struct {
@@ -292,16 +303,18 @@ type Beat struct {
 // BeatsMost is how many states of a scenario Heartbeats returns at most.
 const BeatsMost = 200
 
-// Heartbeats returns the states of the last n runs of each scenario, the oldest first, by the scenario's id.
-func (r *Reader) Heartbeats(ctx context.Context, n int) (map[string][]Beat, error) {
+// Heartbeats returns the states of the last n runs of each scenario, or of those with these ids, the oldest first, by the
+// scenario's id.
+func (r *Reader) Heartbeats(ctx context.Context, n int, ids ...string) (map[string][]Beat, error) {
 	n = max(1, min(n, BeatsMost))
 	all := make(map[string][]Beat)
 	err := r.read(ctx, func(q *query) error {
 		if err := q.scenarios(); err != nil {
 			return err
 		}
+		q.keep(ids)
 		byNumber := make(map[uint64][]record)
-		if err := q.journal(0, 1<<62, false, nil, func(rec *record) {
+		if err := q.journal(0, 1<<62, false, q.kept, func(rec *record) {
 			byNumber[rec.scenario] = append(byNumber[rec.scenario], record{began: rec.began, state: rec.state, stale: rec.stale})
 		}); err != nil {
 			return err

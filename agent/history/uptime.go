@@ -14,16 +14,19 @@ import (
 // exactFor is up to which range runs are counted one by one. In a longer one, whole days in UTC are counted.
 const exactFor = 48 * time.Hour
 
-// Uptime returns how many runs of each scenario had which state, by the scenario's id. In a range of more than two days, whole days in
-// UTC are counted. In one that began before the oldest single runs that are kept, whole hours are.
-func (r *Reader) Uptime(ctx context.Context, since, until time.Time) (map[string]Counts, error) {
-	all := make(map[string]Counts)
-	err := r.read(ctx, func(q *query) error {
+// Uptime returns how many runs of each scenario, or of those with these ids, had which state, by the scenario's id. In a
+// range of more than two days, whole days in UTC are counted. In one that began before the oldest single runs that are kept,
+// whole hours are. counted is the range in which they were counted.
+func (r *Reader) Uptime(ctx context.Context, since, until time.Time, ids ...string) (all map[string]Counts, counted Range, err error) {
+	all = make(map[string]Counts)
+	err = r.read(ctx, func(q *query) error {
 		if err := q.scenarios(); err != nil {
 			return err
 		}
+		q.keep(ids)
 		from, to := bounds(since, until)
-		byNumber, _, _, err := q.counts(from, to)
+		byNumber, first, last, err := q.counts(from, to)
+		counted = Range{timeOf(first), timeOf(last)}
 		for number, c := range byNumber {
 			if s := q.ids[number]; s != nil && c.Runs() > 0 {
 				all[s.ID] = c
@@ -31,7 +34,7 @@ func (r *Reader) Uptime(ctx context.Context, since, until time.Time) (map[string
 		}
 		return err
 	})
-	return all, err
+	return all, counted, err
 }
 
 // counts counts the runs of every scenario in a range, or in the whole hours or days that contain it, which it returns.
@@ -55,7 +58,7 @@ func (q *query) counts(from, to int64) (all map[uint64]Counts, since, until int6
 			to += width - 1 - to%width
 		}
 	}
-	if err := q.journal(from, to, false, nil, func(rec *record) {
+	if err := q.journal(from, to, false, q.kept, func(rec *record) {
 		if rec.began >= from && rec.began <= to && !rec.stale {
 			sum := all[rec.scenario]
 			sum.add(rec.state, 1)

@@ -270,6 +270,15 @@ func badText(text string, most int) string {
 	return ""
 }
 
+// CheckText returns a *FieldError unless the text of a field is one line that is not empty and has at most so many characters.
+// remedy says what to do about an empty one.
+func CheckText(field, text string, most int, remedyOfEmpty string) error {
+	if problem := badText(text, most); problem != "" {
+		return &FieldError{field, problem + remedy(problem, ": "+remedyOfEmpty)}
+	}
+	return nil
+}
+
 // unprintable reports whether a character may change how a terminal shows the others: control characters, and those that
 // turn the direction of writing.
 func unprintable(r rune) bool {

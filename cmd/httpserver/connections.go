@@ -41,6 +41,22 @@ type boundedConn struct {
 	l       *boundedListener
 	from    string       // the address of the client, without its port
 	serving atomic.Int32 // the requests that are being answered; several with HTTP/2
+
+	allowed float64   // bytes that it may read at once; only one goroutine reads
+	counted time.Time // when that was so
+}
+
+// Read implements net.Conn. Whoever sends without pause gets slower, because what a request, a frame or a password costs the
+// processor is paid by the runs: a connection of HTTP/2 can otherwise ask and withdraw a hundred thousand times a second.
+func (c *boundedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	now := time.Now()
+	c.allowed = min(readBurst, c.allowed+now.Sub(c.counted).Seconds()*readRate) - float64(n)
+	c.counted = now
+	if c.allowed < 0 {
+		time.Sleep(min(readPauseMax, time.Duration(-c.allowed/readRate*float64(time.Second))))
+	}
+	return n, err
 }
 
 type connKey struct{}
@@ -64,7 +80,7 @@ func (b *boundedListener) Accept() (net.Conn, error) {
 
 // admit adds a connection. If there are too many, it closes another one.
 func (b *boundedListener) admit(c net.Conn) net.Conn {
-	added := &boundedConn{Conn: c, l: b, from: host(c.RemoteAddr().String())}
+	added := &boundedConn{Conn: c, l: b, from: host(c.RemoteAddr().String()), allowed: readBurst, counted: time.Now()}
 	b.mu.Lock()
 	var surplus *boundedConn
 	if len(b.open) >= b.limit {
@@ -154,6 +170,9 @@ func serving(next http.Handler) http.Handler {
 			w.Header().Set("Retry-After", "10")
 			refuse(w, r, http.StatusServiceUnavailable, fmt.Sprintf("%d requests are being answered, the limit: ask again later", requestsMax))
 			return
+		}
+		if len(r.TransferEncoding) > 0 { // it may also have had a Content-Length, which net/http drops (RFC 9112, section 6.1)
+			w.Header().Set("Connection", "close")
 		}
 		if c, bounded := r.Context().Value(connKey{}).(*boundedConn); bounded {
 			c.serving.Add(1)

@@ -217,3 +217,60 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// TestChunkedBodiesEndConnections holds that a request with two lengths, which a proxy may divide otherwise than this server does,
+// is the last one of its connection (RFC 9112, section 6.1). net/http does not tell it from others with a chunked body.
+func TestChunkedBodiesEndConnections(t *testing.T) {
+	address, _ := bounded(t, 8, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, r.URL.Path)
+	}))
+	for _, lengths := range []string{"Content-Length: 5\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked"} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_, _ = io.WriteString(conn, "POST /first HTTP/1.1\r\nHost: 127.0.0.1\r\n"+lengths+"\r\n\r\n0\r\n\r\nGET /second HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+		answers, err := io.ReadAll(conn)
+		if err != nil || bytes.Count(answers, []byte("HTTP/1.1 ")) != 1 || !bytes.Contains(answers, []byte("Connection: close")) || !bytes.HasSuffix(answers, []byte("/first")) {
+			t.Errorf("%s: %v\n%s", lengths, err, answers)
+		}
+	}
+}
+
+// TestFloodsOfOneConnection holds that a connection which sends without pause is read slowly, and that one which sends the largest
+// request is not.
+func TestFloodsOfOneConnection(t *testing.T) {
+	var asked atomic.Int64
+	address, _ := bounded(t, 8, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		asked.Add(1 + n)
+	}))
+	began := time.Now()
+	response, err := http.Post("http://"+address, "text/plain", bytes.NewReader(make([]byte, bodyMax)))
+	if err != nil || asked.Load() != 1+bodyMax || time.Since(began) > 3*time.Second {
+		t.Fatalf("%v, %d bytes after %s", err, asked.Load(), time.Since(began))
+	}
+	_ = response.Body.Close()
+	asked.Store(0)
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() { _, _ = io.Copy(io.Discard, conn) }()
+	const request = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+	began = time.Now()
+	_ = conn.SetWriteDeadline(began.Add(2 * time.Second))
+	for {
+		if _, err := io.WriteString(conn, strings.Repeat(request, 100)); err != nil {
+			break
+		}
+	}
+	most := (readBurst + int64(time.Since(began).Seconds()+1)*readRate + 64<<10) / int64(len(request))
+	if n := asked.Load(); n < readBurst/2/int64(len(request)) || n > most {
+		t.Errorf("%d requests were answered, want at most %d", n, most)
+	}
+}

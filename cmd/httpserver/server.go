@@ -32,6 +32,9 @@ const (
 	pageWait        = 5 * time.Second        // for one of them to end
 	headerMax       = 16 << 10               // bytes of the header of a request
 	bodyMax         = 64 << 10               // bytes of the body of a request
+	readBurst       = 96 << 10               // bytes that a connection may send at once: a header, a body, and the TLS handshake
+	readRate        = 8 << 10                // bytes a second that it may send after that
+	readPauseMax    = time.Second            // for which a connection that sent more is not read
 	headerTime      = 5 * time.Second        // to send the header, and for the TLS handshake
 	requestTime     = 10 * time.Second       // to send the whole request
 	responseTime    = 30 * time.Second       // to take the response

@@ -30,6 +30,9 @@ import (
 // lookEvery is how often the web configuration file and the files that it names are read again, at most, when requests come.
 const lookEvery = time.Second
 
+// fileMost is how many bytes each of these files may have: they are read with the lock held that every request needs.
+const fileMost = 1 << 20
+
 // WebConfig is a web configuration file as the exporters of Prometheus know it. It is read again when requests come. A file
 // that cannot be used, or that takes away a protection which the server had at its start, changes nothing: the last good one
 // stays, and the log and Err say so. A nil WebConfig has neither TLS nor a login.
@@ -113,9 +116,11 @@ func (c *WebConfig) current() *settings {
 		return c.now
 	}
 	c.looked = time.Now()
-	if seen, err := fingerprint(c.path, &c.now.Config); err == nil && seen == c.now.seen {
-		c.settle(nil)
-		return c.now
+	if content, err := readFile(c.path); err == nil {
+		if seen, err := fingerprint(content, &c.now.Config); err == nil && seen == c.now.seen {
+			c.settle(nil)
+			return c.now
+		}
 	}
 	next, err := readSettings(c.path)
 	if err == nil {
@@ -162,16 +167,16 @@ func (s *settings) loses(next *settings) error {
 
 // readSettings reads and checks a file.
 func readSettings(path string) (*settings, error) {
-	content, err := os.ReadFile(path) //nolint:gosec // the user named it
+	content, err := readFile(path)
 	if err != nil {
-		return nil, plain(err)
+		return nil, err
 	}
 	s := &settings{Config: web.Config{TLSConfig: web.TLSConfig{MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13}, HTTPConfig: web.HTTPConfig{HTTP2: true}}}
 	if err := yaml.UnmarshalStrict(content, &s.Config); err != nil {
 		return nil, worded(err)
 	}
 	s.TLSConfig.SetDirectory(filepath.Dir(path))
-	if s.seen, err = fingerprint(path, &s.Config); err != nil {
+	if s.seen, err = fingerprint(content, &s.Config); err != nil {
 		return nil, err
 	}
 	if err := s.readUsers(); err != nil {
@@ -264,17 +269,37 @@ func (s *settings) readTLS() error {
 	return nil
 }
 
-// fingerprint reads a web configuration and the files that it names. Their content is compared, not their times: a
-// ConfigMap of Kubernetes changes by a link, and two changes may have the same time.
-func fingerprint(path string, c *web.Config) (sum [sha256.Size]byte, err error) {
+// readFile reads the web configuration or a file that it names. A device or a pipe would never end.
+func readFile(name string) ([]byte, error) {
+	switch is, err := os.Stat(name); {
+	case err != nil:
+		return nil, plain(err)
+	case !is.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file", name)
+	case is.Size() > fileMost:
+		return nil, fmt.Errorf("%s has %d bytes, more than 1 MiB: that is no web configuration, certificate or key", name, is.Size())
+	}
+	content, err := os.ReadFile(name) //nolint:gosec // the user named it
+	if err != nil {
+		return nil, plain(err)
+	}
+	return content, nil
+}
+
+// fingerprint identifies a web configuration with this content, and the files that it names, which it reads. It must be asked
+// before they are used: then a change meanwhile is noticed. Their content is compared, not their times: a ConfigMap of
+// Kubernetes changes by a link, and two changes may have the same time.
+func fingerprint(content []byte, c *web.Config) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	for _, name := range []string{path, c.TLSConfig.TLSCertPath, c.TLSConfig.TLSKeyPath, c.TLSConfig.ClientCAs} {
+	one := sha256.Sum256(content)
+	h.Write(one[:])
+	for _, name := range []string{c.TLSConfig.TLSCertPath, c.TLSConfig.TLSKeyPath, c.TLSConfig.ClientCAs} {
 		if name == "" {
 			continue
 		}
-		content, err := os.ReadFile(name) //nolint:gosec // the user named it
+		content, err := readFile(name)
 		if err != nil {
-			return sum, plain(err)
+			return sum, err
 		}
 		one := sha256.Sum256(content)
 		h.Write(one[:])

@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -390,6 +392,77 @@ func TestRateLimitAndHeaders(t *testing.T) {
 	for i, want := range []int{200, 200, 429, 429} {
 		if status, body := ask(t, http.DefaultClient, "GET", url, "", ""); status != want {
 			t.Errorf("request %d: %d %s", i+1, status, body)
+		}
+	}
+}
+
+// TestSeenIsWhatWasRead holds that the content by which a change is noticed is the one that was read, while the file is replaced
+// all the time. Otherwise the half of a file that is being written may hold for good.
+func TestSeenIsWhatWasRead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "web.yml")
+	texts := map[string]string{"anna": "basic_auth_users: {anna: " + hash(t, "a") + "}\n", "bob": "basic_auth_users: {bob: " + hash(t, "b") + "}\n"}
+	seen := make(map[string][32]byte)
+	for user, text := range texts {
+		write(t, path, text)
+		s, err := readSettings(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[user] = s.seen
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			for _, text := range texts {
+				write(t, path+".new", text)
+				_ = os.Rename(path+".new", path)
+			}
+		}
+	}()
+	for range 3000 {
+		s, err := readSettings(path)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		for user := range s.users {
+			if s.seen != seen[user] {
+				t.Fatalf("the settings of %s were read, and another file is taken for seen", user)
+			}
+		}
+	}
+	stop()
+	<-done
+}
+
+// TestOddFiles holds that what is not a file of a sensible size does not stop the server: it would read it with every request.
+func TestOddFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "web.yml")
+	good := "basic_auth_users: {anna: " + hash(t, "secret") + "}\n"
+	write(t, path, good)
+	server, address := serve(t, path, Options{})
+	for name, make := range map[string]func() error{
+		"is not a file":          func() error { return syscall.Mkfifo(path, 0o600) },
+		"more than 1 MiB":        func() error { return os.WriteFile(path, []byte(good+strings.Repeat("#", fileMost)), 0o600) },
+		"is not a file, as /dev": func() error { return os.Symlink("/dev/zero", path) },
+	} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		server.web.lookAgain()
+		if status, _ := ask(t, &http.Client{Timeout: 5 * time.Second}, "GET", address, "anna", "secret"); status != 200 {
+			t.Errorf("%s: %d", name, status)
+		}
+		said, _, _ := strings.Cut(name, ",")
+		if err := server.web.Err(); err == nil || !strings.Contains(err.Error(), said) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
