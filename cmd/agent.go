@@ -100,7 +100,7 @@ func agentVerb(ctx context.Context, t *terminal, args []string) int {
 	for _, w := range limitWarnings(lack.Read(), set.plans, s.agent.Stats().Workers, set.usesBrowser() && set.browser().Local()) {
 		log.Warn("a limit of this machine is low: " + w)
 	}
-	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at %s\n", scheduled(s.agent.Stats().Scenarios), s.server.URL("/metrics"))
+	fmt.Fprintf(t.err, "stepwatch watches %s, metrics are at %s\n", scheduled(set.plans), s.server.URL("/metrics"))
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go kept.SweepHourly(ctx) // nobody waits for a slow disk
