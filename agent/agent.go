@@ -77,6 +77,7 @@ type Agent struct {
 	entries   []*entry    // those of the dispatcher
 	load      *generation // the latest
 	dispatch  atomic.Pointer[dispatcher]
+	started   chan struct{} // closed when dispatch is there
 	admission *admission
 	roster    atomic.Pointer[roster]
 	refused   atomic.Bool
@@ -163,7 +164,7 @@ func (a *Agent) init() {
 			a.admission.connects(e, e.wants)
 		}
 		a.list(a.Limits.Workers)
-		a.reloads, a.over = make(chan *reload), make(chan struct{})
+		a.reloads, a.over, a.started = make(chan *reload), make(chan struct{}), make(chan struct{})
 		a.queues = make(map[string]*sinkQueue, len(a.Sinks))
 		for name, sink := range a.Sinks {
 			a.queues[name] = &sinkQueue{sink: sink, items: make(chan delivery, queueLength), delivered: func(number uint64) { a.States.Delivered(name, number) }}
@@ -208,6 +209,7 @@ func (a *Agent) Run(ctx context.Context) {
 	defer stop(nil)
 	d := &dispatcher{agent: a, runs: runs, wake: make(chan struct{}, 1), leaving: make(map[result.Identity]*entry)}
 	a.dispatch.Store(d)
+	close(a.started)
 	d.loop(ctx)
 	close(a.over)
 	d.drain(stop)

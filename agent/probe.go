@@ -34,10 +34,13 @@ var ErrProbe = errors.New("the probe did not run")
 // probes of it are at the same time. ctx has a deadline, at which the run is over; if ctx is canceled before, the run is stopped.
 // An error wraps ErrProbe: there was no place in time, or the agent stops.
 func (a *Agent) Probe(ctx context.Context, p *Plan) (*result.Result, error) {
-	d := a.dispatch.Load()
-	if d == nil {
+	a.init()
+	select {
+	case <-a.started:
+	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: the agent has not started yet", ErrProbe)
 	}
+	d := a.dispatch.Load()
 	deadline, limited := ctx.Deadline()
 	if !limited {
 		return nil, fmt.Errorf("%w: it has no deadline", ErrProbe)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/stepwatch/stepwatch/agent/api"
 	"github.com/stepwatch/stepwatch/agent/database"
@@ -129,6 +130,13 @@ func (k *keeping) apply(set *set) {
 
 // close closes the files.
 func (k *keeping) close(log *slog.Logger) {
+	if k.history != nil { // the service has closed it, unless the agent did not start
+		ctx, done := context.WithTimeout(context.Background(), 5*time.Second)
+		defer done()
+		if err := k.history.Close(ctx); err != nil {
+			log.Error("the history was not closed well", "error", err)
+		}
+	}
 	for _, f := range k.files {
 		if err := f.Close(); err != nil {
 			log.Error("a file of the state directory was not closed well", "error", err)
