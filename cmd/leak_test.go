@@ -324,6 +324,22 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+// TestPartsOfASecretInARecord lets a record have a password with blanks in it: each part stands on its own in what is said.
+func TestPartsOfASecretInARecord(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	dir := t.TempDir()
+	leaking(t, dir, `s3same&Path7`, "@timeout:5s").use(t, `s3same<!-- a > b -->&Path7`)
+	var out, errs syncBuffer
+	args := []string{"run", "--config", filepath.Join(dir, "stepwatch.yml"), "--name", "DNS", filepath.Join(dir, "leak.feature")}
+	if code := dispatch(t.Context(), &terminal{out: &out, err: &errs}, args); code == exitPassed {
+		t.Fatalf("it passed: %s%s", out.String(), errs.String())
+	}
+	said := out.String() + errs.String()
+	if strings.Contains(said, "s3same") || strings.Contains(said, "Path7") || !strings.Contains(said, redact.Hidden+": not a mechanism") {
+		t.Error(said)
+	}
+}
+
 // TestAgentLeaks does the same with the agent: its log, its pages, metrics and API, and what it keeps.
 func TestAgentLeaks(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", t.TempDir())

@@ -128,12 +128,15 @@ func judgeDomain(ctx context.Context, w *steps.World, name string, check func(co
 		return err
 	}
 	var v finding
+	secret := parts{w: w}
 	if err := askRecords(ctx, w, func(ctx context.Context, lookup maildns.Lookup) error {
-		v, err = check(ctx, lookup, domain)
+		v, err = check(ctx, secret.watch(lookup), domain)
 		return err
 	}); err != nil {
 		return err
 	}
+	secret.hide(v.Faults)
+	secret.hide(v.Advice)
 	return v.judge(w)
 }
 
