@@ -128,7 +128,7 @@ func (a *Agent) explain(res *result.Result) {
 				Remedy: "check its cable, its route and its provider; if only these hosts are gone, name others under uplink.references in stepwatch.yml"}
 		}
 	} else {
-		own = a.States.Suspect(res)
+		own, res.Doubtful = a.States.Suspect(res)
 	}
 	if own == nil {
 		return

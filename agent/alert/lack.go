@@ -16,9 +16,8 @@ func init() { Builtin.Register(lacks, func() Source { return NewLacks() }) }
 
 // Lacks raises one alert for everything that the machine of stepwatch lacks, however many scenarios meet it. The alert
 // is hard at once, because the lack is certain, and has no scenario of its own. It is resolved when each scenario that
-// met the lack has a later result without it; a failure that the network of the machine could explain is none for the kinds
-// that are about the network, because it may be the same lack. A scenario that runs seldom does not keep it open: without any result
-// that has the lack for an hour it is resolved too.
+// met the lack has a later result without it, which for the uplink must not be a doubtful one. A scenario that runs seldom
+// does not keep it open: without any result that has the lack for an hour it is resolved too.
 type Lacks struct {
 	mu   sync.Mutex
 	open map[string]*lackAlert // by kind
@@ -38,14 +37,11 @@ func NewLacks() *Lacks { return &Lacks{open: make(map[string]*lackAlert)} }
 
 // Observe implements Source.
 func (l *Lacks) Observe(r *result.Result) []Alert {
-	if r.Lack == nil && r.Status != result.Passed && r.Reason.OfNetwork() {
-		return l.take(r.Identity.Key(), nil, r.Started, "", networkKinds...)
+	if r.Doubtful {
+		return l.take(r.Identity.Key(), nil, r.Started, "", "uplink")
 	}
 	return l.take(r.Identity.Key(), r.Lack, r.Started, r.Identity.String())
 }
-
-// networkKinds are the kinds of lacks that are about the network of the machine.
-var networkKinds = []string{"uplink", "route", "resolver"}
 
 // Rule implements Rememberer.
 func (l *Lacks) Rule() string { return lacks }
@@ -70,7 +66,7 @@ func (l *Lacks) Own(part string, own *result.Lack, at time.Time) []Alert {
 	return l.take(result.Identity{Feature: "\x00" + part}, own, at, "")
 }
 
-// take processes what somebody lacks and returns the alerts that this changes. Nothing is known about the unproven kinds.
+// take processes what somebody lacks and returns the alerts that this changes. It leaves the unproven kinds as they are.
 func (l *Lacks) take(who result.Identity, own *result.Lack, at time.Time, scenario string, unproven ...string) []Alert {
 	l.mu.Lock()
 	defer l.mu.Unlock()

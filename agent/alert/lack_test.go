@@ -22,6 +22,7 @@ func TestLacks(t *testing.T) {
 		case "":
 		case "timeout": // no lack
 			r.Status, r.Reason, r.Blame = result.Failed, result.ReasonTimeout, result.BlameWeb
+			r.Doubtful = true
 		default:
 			r.Status, r.Reason, r.Blame = result.Failed, result.ReasonLack, result.BlameMonitor
 			r.Lack = &result.Lack{Kind: kind, Said: "no " + kind, Remedy: "get some"}

@@ -63,6 +63,7 @@ type Result struct {
 
 	Targets  []string      // the addresses, "host:port", that the run connected to or tried to, at most eight
 	Answered time.Time     // when another machine last accepted or refused a connection; zero if none did
+	Doubtful bool          // the network of this machine may be why it failed: whether it is, the next runs of others decide
 	Refused  bool          // the failure is such an answer: the other machine refused or closed the connection
 	Timeouts int           // how many runs in a row, with this one, got no answer in time
 	Backoff  time.Duration // the time between runs because of those timeouts; zero while Interval holds

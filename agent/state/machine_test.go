@@ -192,7 +192,7 @@ func (w *world) do(script string) {
 					w.now = w.now.Add(time.Minute)
 				}
 				r := w.of(f[0], letters[i], before)
-				if own := w.m.suspect(r, w.now); own != nil {
+				if own, _ := w.m.suspect(r, w.now); own != nil {
 					r.Lack, r.Reason, r.Blame = own, result.ReasonLack, result.BlameMonitor
 					w.log = append(w.log, f[0]+" lacks "+own.Kind)
 				}
@@ -357,13 +357,13 @@ func TestFailureBesideASuspicion(t *testing.T) {
 	}
 	w.now = w.now.Add(time.Minute)
 	a := w.of("a", 'T', 0)
-	if own := w.m.suspect(a, w.now); own != nil {
+	if own, doubtful := w.m.suspect(a, w.now); own != nil || !doubtful {
 		t.Fatalf("one failure is %v", own)
 	}
 	var own *result.Lack
 	for _, name := range []string{"b", "c", "d"} {
 		r := w.of(name, 'T', 0)
-		own = w.m.suspect(r, w.now)
+		own, _ = w.m.suspect(r, w.now)
 		r.Lack = own
 		w.m.observe(r, w.now)
 	}

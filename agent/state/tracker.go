@@ -229,11 +229,11 @@ func (t *Tracker) Take(changes []alert.Alert) {
 	})
 }
 
-// Suspect returns the lack that explains a failed run if the network of this machine seems to be down; nil otherwise. It is
-// called with each run that did not pass, before Observe.
-func (t *Tracker) Suspect(r *result.Result) (own *result.Lack) {
-	t.change(func(m *machine, now time.Time) { own = m.suspect(r, now) })
-	return own
+// Suspect returns the lack that explains a failed run if the network of this machine seems to be down; nil otherwise. doubtful says
+// that it may be down, which the next runs of others decide. It is called with each run that did not pass, before Observe.
+func (t *Tracker) Suspect(r *result.Result) (own *result.Lack, doubtful bool) {
+	t.change(func(m *machine, now time.Time) { own, doubtful = m.suspect(r, now) })
+	return own, doubtful
 }
 
 // Tick tells what the time alone changes: the end of a silence, or of a wait for another scenario. The tracker does so by

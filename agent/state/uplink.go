@@ -108,21 +108,21 @@ func (m *machine) uplinkSees(rec *record, r *result.Result, now time.Time) {
 }
 
 // suspect returns the lack that explains a failed run if the uplink of this machine seems to be down, or nil. It is called
-// before observe.
-func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
+// before observe. doubtful says that others have not failed yet.
+func (m *machine) suspect(r *result.Result, now time.Time) (own *result.Lack, doubtful bool) {
 	u := &m.uplink
 	if u.certain || r.Stale || r.Lack != nil || !r.Reason.OfNetwork() || r.Refused {
-		return nil
+		return nil, false
 	}
 	if !u.began.IsZero() && r.Answered.After(u.silent) {
-		return nil // it refutes the suspicion
+		return nil, false // it refutes the suspicion
 	}
 	hosts := remote(r.Targets)
 	if len(r.Targets) == 0 {
 		hosts = m.record(r.Identity).hosts // it did not come as far as an address
 	}
 	if len(hosts) != 1 { // none, or one answered before another failed
-		return nil
+		return nil, false
 	}
 	if u.began.IsZero() {
 		silent := r.Started
@@ -130,7 +130,7 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 			silent = r.Answered
 		}
 		if len(u.known) < uplinkHosts || u.answer.After(silent) {
-			return nil
+			return nil, false
 		}
 		u.silent = silent
 		u.began, u.until, u.failed, u.asked = r.Started, now.Add(uplinkHold), make(map[string]bool), nil
@@ -143,7 +143,7 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 		m.askOthers(now)
 	}
 	if len(u.failed) < uplinkHosts || slices.ContainsFunc(u.asked, func(h string) bool { return !u.failed[h] }) {
-		return nil
+		return nil, true
 	}
 	if !u.confirmed {
 		u.confirmed = true
@@ -153,7 +153,7 @@ func (m *machine) suspect(r *result.Result, now time.Time) *result.Lack {
 		}
 	}
 	return &result.Lack{Kind: KindUplink, Said: fmt.Sprintf("no other machine answers this one any more: %d hosts failed, and none answered since %s", len(u.failed), u.began.Format(time.TimeOnly)),
-		Remedy: "check the network of this machine: its cable, its route and its provider; name hosts that always answer under uplink.references in stepwatch.yml, to be sure"}
+		Remedy: "check the network of this machine: its cable, its route and its provider; name hosts that always answer under uplink.references in stepwatch.yml, to be sure"}, false
 }
 
 // confirmedMeanwhile reports whether a failure may be the uplink's although it was not explained by that: others confirmed it between
