@@ -16,8 +16,9 @@ func init() { Builtin.Register(lacks, func() Source { return NewLacks() }) }
 
 // Lacks raises one alert for everything that the machine of stepwatch lacks, however many scenarios meet it. The alert
 // is hard at once, because the lack is certain, and has no scenario of its own. It is resolved when each scenario that
-// met the lack has a later result without it, which for the uplink must not be a doubtful one. A scenario that runs seldom
-// does not keep it open: without any result that has the lack for an hour it is resolved too.
+// met the lack has a later result without it, which for the uplink must not be a doubtful one; there, one of them that passes
+// is enough. A scenario that runs seldom does not keep it open: without any result that has the lack for an hour it is
+// resolved too.
 type Lacks struct {
 	mu   sync.Mutex
 	open map[string]*lackAlert // by kind
@@ -38,9 +39,24 @@ func NewLacks() *Lacks { return &Lacks{open: make(map[string]*lackAlert)} }
 // Observe implements Source.
 func (l *Lacks) Observe(r *result.Result) []Alert {
 	if r.Doubtful {
-		return l.take(r.Identity.Key(), nil, r.Started, "", "uplink")
+		return l.take(r.Identity.Key(), nil, r.Started, "", uplink)
+	}
+	if r.Status == result.Passed {
+		l.answered(r.Identity.Key())
 	}
 	return l.take(r.Identity.Key(), r.Lack, r.Started, r.Identity.String())
+}
+
+// uplink is the kind of a lack of every way to other machines. One that answers again proves that there is a way.
+const uplink = "uplink"
+
+// answered takes note that a scenario passed.
+func (l *Lacks) answered(who result.Identity) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.open[uplink]; a != nil && a.met[who] {
+		clear(a.met)
+	}
 }
 
 // Rule implements Rememberer.

@@ -47,8 +47,8 @@ func TestLacks(t *testing.T) {
 	for _, scenario := range []string{"a", "b", "c"} { // they have ports, and may lack the uplink
 		observe(4*time.Hour+time.Second, scenario, "timeout")
 	}
-	observe(4*time.Hour+time.Minute, "a", "")
-	observe(4*time.Hour+time.Minute, "b", "")
+	observe(4*time.Hour+time.Minute, "d", "") // it did not meet it
+	observe(4*time.Hour+2*time.Minute, "b", "")
 	for _, a := range append(rule.Own("evidence", &result.Lack{Kind: "disk", Said: "full", Remedy: "make space"}, start), rule.Own("evidence", nil, start)...) {
 		got = append(got, fmt.Sprintf("evidence %s: %s", a.State, a.Summary))
 	}
@@ -61,7 +61,7 @@ func TestLacks(t *testing.T) {
 4h0m0s uplink hard UNKNOWN: no uplink: get some; the scenarios that meet this are UNKNOWN, first : a
 4h0m0s ports hard UNKNOWN: no ports: get some; the scenarios that meet this are UNKNOWN, first : c
 4h0m1s ports resolved OK: no longer: no ports
-4h1m0s uplink resolved OK: no longer: no uplink
+4h2m0s uplink resolved OK: no longer: no uplink
 evidence hard: full: make space
 evidence resolved: no longer: full`
 	if all := strings.Join(got, "\n"); all != want {
