@@ -469,6 +469,9 @@ func look(arrivals []arrival, w window, targets int, interval time.Duration) (s 
 	return s
 }
 
+// noHistory is the row of an agent that keeps no history.
+const noHistory = "stepwatch without history"
+
 // stepwatchRows returns a row for the program as it is, and one for each that STEPWATCH_BENCH_AGENTS names: NAME=PATH,…
 func stepwatchRows(b *testing.B, s *openSite, every string) []*contender {
 	b.Helper()
@@ -488,12 +491,12 @@ func stepwatchRows(b *testing.B, s *openSite, every string) []*contender {
 	if s.CA != "" {
 		settings += "tls:\n  ca: [ca.pem]\n"
 	}
-	for name, content := range map[string]string{"load.feature": text.String(), "stepwatch.yml": settings, "ca.pem": s.CA} {
+	for name, content := range map[string]string{"load.feature": text.String(), "ca.pem": s.CA} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}
-	binaries := []string{"stepwatch=" + binary}
+	binaries := []string{"stepwatch=" + binary, noHistory + "=" + binary}
 	if more := os.Getenv("STEPWATCH_BENCH_AGENTS"); more != "" {
 		binaries = append(binaries, strings.Split(more, ",")...)
 	}
@@ -503,8 +506,16 @@ func stepwatchRows(b *testing.B, s *openSite, every string) []*contender {
 		if !found {
 			b.Fatalf("STEPWATCH_BENCH_AGENTS has %q, which is not NAME=PATH", named)
 		}
+		own := settings + fmt.Sprintf("state: state%d\n", len(rows)) // two agents do not share one
+		if name == noHistory {
+			own += "history: off\n"
+		}
+		config := filepath.Join(dir, fmt.Sprintf("stepwatch%d.yml", len(rows)))
+		if err := os.WriteFile(config, []byte(own), 0o600); err != nil {
+			b.Fatal(err)
+		}
 		rows = append(rows, &contender{name: name, warm: 12 * time.Second, says: "metrics are at ",
-			command: []string{path, "agent", "--config", filepath.Join(dir, "stepwatch.yml"), "--listen", "127.0.0.1:0", filepath.Join(dir, "load.feature")}})
+			command: []string{path, "agent", "--config", config, "--listen", "127.0.0.1:0", filepath.Join(dir, "load.feature")}})
 	}
 	return rows
 }
