@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/stepwatch/stepwatch/agent/result"
+	"github.com/stepwatch/stepwatch/agent/silence"
 	"github.com/stepwatch/stepwatch/agent/state"
 )
 
@@ -112,7 +112,7 @@ func (r *request) selects(s *state.Scenario, states []result.State) bool {
 	fits := func(name string, texts ...string) bool {
 		patterns := r.query[name]
 		return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool {
-			return slices.ContainsFunc(texts, func(text string) bool { return glob(pattern, text) })
+			return slices.ContainsFunc(texts, func(text string) bool { return silence.Glob(pattern, text) })
 		})
 	}
 	names := []string{s.Scenario, s.String()}
@@ -121,24 +121,4 @@ func (r *request) selects(s *state.Scenario, states []result.State) bool {
 	}
 	return (len(states) == 0 || slices.Contains(states, s.State)) &&
 		fits("name", names...) && fits("feature", s.Feature) && fits("owner", s.Owner) && fits("tag", s.Tags...)
-}
-
-// glob reports whether a pattern, in which an asterisk stands for any characters, fits a whole text.
-func glob(pattern, text string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == text
-	}
-	text, found := strings.CutPrefix(text, parts[0])
-	if !found {
-		return false
-	}
-	for _, part := range parts[1 : len(parts)-1] {
-		i := strings.Index(text, part)
-		if i < 0 {
-			return false
-		}
-		text = text[i+len(part):]
-	}
-	return strings.HasSuffix(text, parts[len(parts)-1])
 }

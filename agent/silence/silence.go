@@ -211,7 +211,7 @@ func (m *matcher) match(s *subject) bool {
 
 func fits(values Values, text string) bool {
 	for _, v := range values {
-		if glob(v, text) {
+		if Glob(v, text) {
 			return true
 		}
 	}
@@ -232,8 +232,8 @@ func fitsPath(values Values, path string) bool {
 	}
 }
 
-// glob reports whether a pattern fits a whole text. It takes at most the product of their lengths.
-func glob(pattern, text string) bool {
+// Glob reports whether a pattern, in which an asterisk stands for any characters, fits a whole text. It takes at most the product of their lengths.
+func Glob(pattern, text string) bool {
 	first, rest, wild := strings.Cut(pattern, "*")
 	if !wild {
 		return pattern == text

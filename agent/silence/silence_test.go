@@ -119,11 +119,11 @@ func FuzzGlob(f *testing.F) {
 			return
 		}
 		for _, pattern := range []string{text, text[:from] + "*" + text[to:], "*" + text[from:to] + "*", text[:from] + "*" + text[from:to] + "*" + text[to:]} {
-			if !glob(pattern, text) {
+			if !Glob(pattern, text) {
 				t.Errorf("%q does not fit %q", pattern, text)
 			}
 		}
-		if !strings.Contains(text, "*") && (glob(text, text+"x") || glob(text+"*x", text)) {
+		if !strings.Contains(text, "*") && (Glob(text, text+"x") || Glob(text+"*x", text)) {
 			t.Errorf("%q fits more than itself", text)
 		}
 	})
